@@ -1,0 +1,340 @@
+"""Events: what is true. Each is immutable; old ones decode for ever.
+
+An event is an `Envelope` (who, where, when) and its data, a tagged union on `type`. Both are encoded once, with
+sorted keys, and those very bytes are stored, hashed, copied to the bus and shown to clients (DESIGN section 3).
+Change is additive only: a new field has a default; anything else is a new `schema_version` with an upcaster.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from playhead_contracts.ids import BlockPath, EventId, ExecutionId, PauseId, StreamId, TenantId, WorkflowId
+
+Json = Any
+"""A JSON value as msgspec decodes it: None, bool, int, float, str, list or dict."""
+
+Mode = Literal["sync", "async", "stream"]
+
+
+class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who made a fact true: a person, a key, or a part of the system."""
+
+    kind: Literal["person", "key", "system"]
+    name: str
+    channel: str | None = None
+
+
+class BlockError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a block failed, for people and for `on_error` branches."""
+
+    type: str
+    message: str
+    retryable: bool = False
+    details: dict[str, Json] = {}
+
+
+class ForkSource(msgspec.Struct, frozen=True):
+    """Where an execution made by run-from-block comes from: the fact at `version` was the last one seen."""
+
+    execution_id: ExecutionId
+    version: int
+    from_block: str
+
+
+class BlockReference(msgspec.Struct, frozen=True):
+    """The `block.completed` event that holds the outputs of a reused block. Always the original, never a copy."""
+
+    execution_id: ExecutionId
+    version: int
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """What every kind of event data has in common: its `type` is the tag."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        return str(cls.__struct_config__.tag)
+
+
+class ExecutionCreated(Data, frozen=True, kw_only=True, tag="execution.created"):
+    workflow_id: WorkflowId
+    workflow_version: int
+    digest: str
+    input: Json = None
+    variables: dict[str, Json] = {}
+    mode: Mode = "async"
+    outputs: tuple[str, ...] | None = None
+    source: ForkSource | None = None
+    plan: Json = None
+    fingerprint: str | None = None
+    """Digest of the request, when it came with an idempotency key: one key stands for one request."""
+
+
+class ExecutionStarted(Data, frozen=True, kw_only=True, tag="execution.started"):
+    """The first claim. A claim is an event: its epoch is one higher than the last, and the log lets one win."""
+
+    executor: str
+    epoch: int
+    command: str
+
+
+class ExecutionResumed(Data, frozen=True, kw_only=True, tag="execution.resumed"):
+    """A claim after a pause: somebody let go in good order, and this executor goes on."""
+
+    executor: str
+    epoch: int
+    command: str
+
+
+class ExecutionRecovered(Data, frozen=True, kw_only=True, tag="execution.recovered"):
+    """A claim over an executor that lost its lease or is gone."""
+
+    executor: str
+    epoch: int
+    command: str
+    taken_from: str
+
+
+class ExecutionPaused(Data, frozen=True, kw_only=True, tag="execution.paused"):
+    """The executor lets go: nothing can run until a pause is answered or a timer is due."""
+
+    epoch: int
+    pauses: tuple[PauseId, ...] = ()
+    due_at: datetime | None = None
+
+
+class ExecutionCompleted(Data, frozen=True, kw_only=True, tag="execution.completed"):
+    output: Json = None
+    http_status: int | None = None
+
+
+class ExecutionFailed(Data, frozen=True, kw_only=True, tag="execution.failed"):
+    error: BlockError
+    block: BlockPath | None = None
+
+
+class ExecutionCancelRequested(Data, frozen=True, kw_only=True, tag="execution.cancel_requested"):
+    reason: str | None = None
+
+
+class ExecutionCancelled(Data, frozen=True, kw_only=True, tag="execution.cancelled"):
+    reason: str | None = None
+
+
+class ExecutionTimedOut(Data, frozen=True, kw_only=True, tag="execution.timed_out"):
+    deadline: datetime
+
+
+class ExecutionDeadLettered(Data, frozen=True, kw_only=True, tag="execution.dead_lettered"):
+    """Its command was given up after too many failures. Not an end: re-driving the dead letter goes on from here."""
+
+    command: str
+    failures: int
+    error: str
+
+
+class BlockStarted(Data, frozen=True, kw_only=True, tag="block.started"):
+    path: BlockPath
+    attempt: int = 1
+    inputs: dict[str, Json] = {}
+    until: datetime | None = None
+    """For a `wait` block: when it is over."""
+
+
+class BlockCompleted(Data, frozen=True, kw_only=True, tag="block.completed"):
+    path: BlockPath
+    attempt: int = 1
+    outputs: Json = None
+    decision: tuple[str, ...] | None = None
+    """The handles chosen, for a block that chooses; None activates the plain edge."""
+    locks: bool = False
+    """The first block to complete with this set (a `response`) fixes the output of the execution."""
+    duration_ms: float = 0.0
+    started_at: datetime | None = None
+    inputs: dict[str, Json] | None = None
+    """Set, with `started_at`, when the block has no `block.started` of its own (a block without effects)."""
+
+
+class BlockFailed(Data, frozen=True, kw_only=True, tag="block.failed"):
+    path: BlockPath
+    error: BlockError
+    attempt: int = 1
+    handled: bool = False
+    """The block has an error edge, which is now active. False: the execution fails."""
+    duration_ms: float = 0.0
+    started_at: datetime | None = None
+    inputs: dict[str, Json] | None = None
+
+
+class BlockSkipped(Data, frozen=True, kw_only=True, tag="block.skipped"):
+    path: BlockPath
+    reason: str
+
+
+class BlockReused(Data, frozen=True, kw_only=True, tag="block.reused"):
+    """A completed block of the source of a fork, taken over by reference."""
+
+    path: BlockPath
+    reference: BlockReference
+    decision: tuple[str, ...] | None = None
+    outputs: Json = None
+    """Never stored: the log fills it in from `reference` when it reads (see `playhead_eventlog`)."""
+
+
+class PauseRequested(Data, frozen=True, kw_only=True, tag="pause.requested"):
+    pause_id: PauseId
+    path: BlockPath
+    message: str
+    digest: str
+    """sha256 of the canonical JSON of what is shown (message, show, form), so that an answer can be bound to it."""
+    form: dict[str, Json] | None = None
+    show: dict[str, Json] = {}
+    assignees: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class PauseResolved(Data, frozen=True, kw_only=True, tag="pause.resolved"):
+    """A pause is over: answered by somebody, or closed because its execution ended."""
+
+    pause_id: PauseId
+    path: BlockPath
+    resolution: Literal["answered", "closed"]
+    answer: dict[str, Json] | None = None
+    digest: str | None = None
+    reason: str | None = None
+
+
+class PauseExpired(Data, frozen=True, kw_only=True, tag="pause.expired"):
+    pause_id: PauseId
+    path: BlockPath
+    expired_at: datetime
+
+
+class WorkflowPublished(Data, frozen=True, kw_only=True, tag="workflow.published"):
+    workflow_version: int
+    digest: str
+    document: dict[str, Json]
+
+
+EventData = (
+    ExecutionCreated
+    | ExecutionStarted
+    | ExecutionResumed
+    | ExecutionRecovered
+    | ExecutionPaused
+    | ExecutionCompleted
+    | ExecutionFailed
+    | ExecutionCancelRequested
+    | ExecutionCancelled
+    | ExecutionTimedOut
+    | ExecutionDeadLettered
+    | BlockStarted
+    | BlockCompleted
+    | BlockFailed
+    | BlockSkipped
+    | BlockReused
+    | PauseRequested
+    | PauseResolved
+    | PauseExpired
+    | WorkflowPublished
+)
+
+TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled, ExecutionTimedOut)
+CLAIMS = (ExecutionStarted, ExecutionResumed, ExecutionRecovered)
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A fact that is to be appended. `id` makes a repeat of the same append harmless."""
+
+    id: EventId
+    data: EventData
+    tenant: TenantId
+    workflow_id: WorkflowId | None
+    execution_id: ExecutionId | None
+    actor: Actor
+    recorded_at: datetime
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything about an event but its data. Stored, as JSON with sorted keys, in the log's `meta` column."""
+
+    id: EventId
+    type: str
+    schema_version: int
+    tenant: TenantId
+    stream_id: StreamId
+    version: int
+    recorded_at: datetime
+    actor: Actor
+    workflow_id: WorkflowId | None = None
+    execution_id: ExecutionId | None = None
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded fact: its envelope, its data, and its place in the whole log.
+
+    `position` is 0 for an event that was taken from the live bus, where the place in the log is not told.
+    """
+
+    envelope: Envelope
+    data: EventData
+    position: int = 0
+
+    @property
+    def version(self) -> int:
+        return self.envelope.version
+
+    @property
+    def recorded_at(self) -> datetime:
+        return self.envelope.recorded_at
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_data_decoder: msgspec.json.Decoder[EventData] = msgspec.json.Decoder(EventData)
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+
+
+def encode_data(data: EventData) -> bytes:
+    """The bytes of an event's data that are stored and hashed: JSON with sorted keys."""
+    return _encoder.encode(data)
+
+
+def decode_data(data: bytes | str) -> EventData:
+    """The inverse of `encode_data`. Raises msgspec.ValidationError for a type this version does not know."""
+    return _data_decoder.decode(data)
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    return _encoder.encode(envelope)
+
+
+def decode_envelope(meta: bytes | str) -> Envelope:
+    return _envelope_decoder.decode(meta)
+
+
+def join(meta: bytes, data: bytes) -> bytes:
+    """One event as one JSON object, from the stored bytes and without re-encoding: the envelope with member `data`."""
+    return meta[:-1] + b',"data":' + data + b"}"
+
+
+def split(whole: bytes) -> tuple[bytes, bytes]:
+    """The stored envelope and data of a joined event, byte for byte.
+
+    The envelope has no member `data`, and inside JSON strings quotes are escaped, so the first match is the seam.
+    """
+    meta, _, rest = whole.partition(b',"data":')
+    return meta + b"}", rest[:-1]
+
+
+def decode_joined(whole: bytes) -> Event:
+    """The inverse of `join`, for listeners on the live bus."""
+    meta, data = split(whole)
+    return Event(envelope=decode_envelope(meta), data=decode_data(data))

@@ -1,0 +1,38 @@
+"""The names of things. Ids are UUID text (RFC 9562) unless stated; `NewType` keeps them apart for the type checker."""
+
+from typing import NewType
+
+TenantId = NewType("TenantId", str)
+"""Lower-case token of letters, digits, `-` and `_`; it stands in bus subjects."""
+
+WorkflowId = NewType("WorkflowId", str)
+"""What the author wrote as `id` in the document; the same alphabet as a tenant."""
+
+ExecutionId = NewType("ExecutionId", str)
+EventId = NewType("EventId", str)
+PauseId = NewType("PauseId", str)
+BlockPath = NewType("BlockPath", str)
+"""The address of one block instance inside an execution: the block's id, prefixed by its containers."""
+
+StreamId = NewType("StreamId", str)
+
+TOKEN_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"
+"""Tenants, workflow ids: safe as one token of a NATS subject and as a path segment of a URL."""
+
+BLOCK_ID_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+"""Block ids are identifiers, so that `blocks.<id>` is a plain CEL selection."""
+
+
+def execution_stream(execution_id: ExecutionId) -> StreamId:
+    return StreamId(f"execution:{execution_id}")
+
+
+def workflow_stream(tenant: TenantId, workflow_id: WorkflowId) -> StreamId:
+    """The stream of one workflow's definitions. Workflow ids are only unique within their tenant."""
+    return StreamId(f"workflow:{tenant}:{workflow_id}")
+
+
+def execution_of(stream_id: StreamId) -> ExecutionId | None:
+    """The execution whose stream this is, or None for the stream of something else."""
+    kind, _, name = stream_id.partition(":")
+    return ExecutionId(name) if kind == "execution" else None

@@ -1,0 +1,152 @@
+"""Faults of a document's structure: fields, types of blocks, JSON Schemas. Each block is judged by itself."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+import jsonschema_rs
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from playhead_contracts.errors import Fault
+from playhead_contracts.events import Json
+from playhead_contracts.ids import BLOCK_ID_PATTERN
+from playhead_contracts.pointers import pointer
+from playhead_contracts.workflow import BLOCK_MODELS, BaseBlock, CustomBlock, ResponseBlock, WorkflowDocument
+from playhead_engine.outline import Outline, Place, mapping
+from playhead_engine.traits import BlockTraits
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_META = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
+_BLOCK_ID = re.compile(BLOCK_ID_PATTERN)
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The hint "did you mean ...?", if there is something that looks like it."""
+    found = get_close_matches(name, list(known), n=1)
+    return f"did you mean {found[0]}?" if found else None
+
+
+def build(outline: Outline, traits: Mapping[str, BlockTraits]) -> tuple[WorkflowDocument | None, tuple[Fault, ...]]:
+    """The document with every fault of its structure; None if there is one."""
+    faults: list[Fault] = []
+    blocks: dict[str, BaseBlock] = {}
+    written = mapping(outline.raw.get("blocks"))
+    for block_id, block in written.items():
+        place = ("blocks", block_id)
+        faults += _id_faults(block_id)
+        model, found = _model_of(block, place, traits)
+        faults += found
+        if model is not None:
+            built, found = _built(model, block, place)
+            faults += found
+            if built is not None:
+                blocks[block_id] = built
+    # Blocks that are wrong were told of above: an empty mapping of blocks is news only if it was written so.
+    valid: Json = blocks if written else outline.raw.get("blocks", {})
+    document, found = _built(WorkflowDocument, {**outline.raw, "blocks": valid}, ())
+    faults += (fault for fault in found if not written or not fault.pointer.startswith("#/blocks"))
+    return (None if faults else document), tuple(faults)
+
+
+def schema_faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterator[Fault]:
+    """Faults of the JSON Schemas in the document, and of custom blocks whose config does not fit theirs."""
+    yield from _of_schema(outline.raw.get("input"), ("input",))
+    templated = {text.block for text in outline.texts if "{{" in text.source}
+    for block_id, block in outline.blocks.items():
+        form: Json = block.get("form") if block.get("type") == "human" else None
+        if isinstance(form, dict):
+            if mapping(form).get("type") != "object":
+                where = pointer("blocks", block_id, "form", "type")
+                yield Fault(where, "a form is a JSON Schema of `type: object`: its properties are the fields")
+            yield from _of_schema(form, ("blocks", block_id, "form"))
+        kind: Json = block.get("type")
+        traits_of = traits.get(kind) if isinstance(kind, str) else None
+        if traits_of is not None and traits_of.config_schema is not None and block_id not in templated:
+            validator = jsonschema_rs.Draft202012Validator(traits_of.config_schema, offline=True)
+            for error in validator.iter_errors(block.get("config", {})):
+                yield Fault(pointer("blocks", block_id, "config", *error.instance_path), error.message)
+
+
+def _of_schema(schema: Json, place: Place) -> Iterator[Fault]:
+    if not isinstance(schema, dict):
+        return
+    dialect: Json = mapping(schema).get("$schema", _DIALECT)
+    if not isinstance(dialect, str) or dialect.rstrip("#") != _DIALECT:
+        yield Fault(pointer(*place, "$schema"), f"not the dialect in use here: leave it out or say {_DIALECT}")
+        return
+    # The vocabularies of the meta schema each tell of the same fault.
+    found = dict.fromkeys(
+        Fault(pointer(*place, *error.instance_path), f"not JSON Schema: {error.message}")
+        for error in _META.iter_errors(schema)
+    )
+    yield from found
+    if found:
+        return
+    try:
+        jsonschema_rs.Draft202012Validator(mapping(schema), offline=True)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as exc:
+        # What only building finds: patterns that are no patterns, and $refs to what is not in the document.
+        path: list[str | int] = exc.instance_path if isinstance(exc, jsonschema_rs.ValidationError) else []
+        yield Fault(pointer(*place, *path), f"not JSON Schema: {str(exc).splitlines()[0]}")
+
+
+def _id_faults(block_id: str) -> Iterator[Fault]:
+    if not _BLOCK_ID.fullmatch(block_id):
+        detail = "the id of a block is letters, digits and _, at most 64 of them, and starts with no digit"
+        yield Fault(pointer("blocks", block_id), detail)
+
+
+def _model_of(
+    block: Json, place: Place, traits: Mapping[str, BlockTraits]
+) -> tuple[type[BaseBlock] | None, tuple[Fault, ...]]:
+    known = f"types are {', '.join(sorted(traits))}"
+    if not isinstance(block, dict):
+        return None, (Fault(pointer(*place), "should be a mapping with a `type`", known),)
+    kind: Json = mapping(block).get("type")
+    if not isinstance(kind, str):
+        return None, (Fault(pointer(*place, "type"), "should be the type of the block", known),)
+    if kind not in traits:
+        hint = "; ".join(part for part in (closest(kind, traits), known) if part)
+        return None, (Fault(pointer(*place, "type"), f"there is no type of block {kind!r}", hint),)
+    return BLOCK_MODELS.get(kind, CustomBlock), ()
+
+
+_Built = TypeVar("_Built", bound=BaseModel)
+
+
+def _built(model: type[_Built], value: Json, place: Place) -> tuple[_Built | None, tuple[Fault, ...]]:
+    try:
+        return model.model_validate(value), ()
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_input=False)
+        return None, tuple(_fault(error, model, place) for error in errors)
+
+
+def _fault(error: ErrorDetails, model: type[BaseModel], place: Place) -> Fault:
+    # pydantic says "[key]" after a key that is itself at fault.
+    path = tuple(segment for segment in error["loc"] if segment != "[key]")
+    where = pointer(*place, *path)
+    name = str(path[-1]) if path else ""
+    match error["type"]:
+        case "extra_forbidden" if issubclass(model, ResponseBlock) and name == "next":
+            return Fault(where, "a response block has no `next`: nothing comes after it")
+        case "extra_forbidden":
+            fields = [field.alias or field_name for field_name, field in model.model_fields.items()]
+            hint = closest(name, fields) or f"fields are {', '.join(sorted(fields))}"
+            return Fault(where, f"there is no field {name!r} here", hint)
+        case "missing":
+            return Fault(where, "is required")
+        case "too_short" | "string_too_short":
+            return Fault(where, "should not be empty")
+        case _:
+            return Fault(where, _plain(error["msg"]))
+
+
+def _plain(message: str) -> str:
+    """What pydantic says, in words of a document."""
+    plain = message.replace("valid dictionary", "mapping")
+    for prefix in ("Value error, ", "Input ", "String "):
+        plain = plain.removeprefix(prefix)
+    return re.sub(r"datetime\.timedelta\((?:seconds=)?(\d+)\)", r"\1s", plain)

@@ -1,0 +1,58 @@
+"""The door for workflow documents that people write: every fault at its place, never only the first."""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+
+import msgspec
+
+from playhead_contracts.errors import Fault, InvalidDocument
+from playhead_contracts.events import Json
+from playhead_contracts.pointers import pointer
+from playhead_contracts.workflow import WorkflowDocument
+from playhead_engine.document_flow import cycle_faults, edge_faults, text_faults, warnings
+from playhead_engine.document_structure import build, schema_faults
+from playhead_engine.outline import Outline
+from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
+
+__all__ = ["BUILTIN_TRAITS", "BlockTraits", "Checked", "check", "parse"]
+
+MAX_BLOCKS = 1_000
+MAX_FAULTS = 200
+"""Enough for any author; a document that is wrong everywhere costs no more than this."""
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a check found. `document` is there exactly if there are no faults; warnings do not count."""
+
+    document: WorkflowDocument | None
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...] = ()
+
+
+def check(raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}) -> Checked:
+    """Check a document as `read_document` gives it. `custom` are types of blocks that packages register."""
+    traits = {**BUILTIN_TRAITS, **custom}
+    outline = Outline(raw)
+    if len(outline.ids) > MAX_BLOCKS:
+        return Checked(None, (Fault(pointer("blocks"), f"more than {MAX_BLOCKS} blocks"),))
+    document, structure = build(outline, traits)
+    found = chain(structure, _faults(outline, traits))
+    faults = tuple(islice(found, MAX_FAULTS))
+    return Checked(None if faults else document, faults, tuple(islice(warnings(outline), MAX_FAULTS)))
+
+
+def parse(raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}) -> WorkflowDocument:
+    """The document. Raises InvalidDocument with all of its faults."""
+    checked = check(raw, custom)
+    if checked.document is None:
+        count = len(checked.faults)
+        detail = f"{count} fault{'s' if count > 1 else ''}; the first: {checked.faults[0].detail}"
+        raise InvalidDocument(detail, errors=checked.faults)
+    return checked.document
+
+
+def _faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterator[Fault]:
+    yield from schema_faults(outline, traits)
+    yield from edge_faults(outline)
+    yield from cycle_faults(outline)
+    yield from text_faults(outline)

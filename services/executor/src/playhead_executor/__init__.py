@@ -1,0 +1,1 @@
+"""The executor: takes commands, drives the engine, runs blocks, appends events."""

@@ -1,0 +1,1 @@
+"""The HTTP door of Playhead: authenticates, validates, admits, answers, streams."""
