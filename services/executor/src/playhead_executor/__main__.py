@@ -1,0 +1,13 @@
+"""`python -m playhead_executor`: one executor until it is told to stop."""
+
+import os
+import sys
+
+from playhead_executor.app import serve
+from playhead_executor.settings import Settings
+from playhead_runtime.service import run_service
+from playhead_runtime.settings import read_settings
+
+if __name__ == "__main__":
+    settings = read_settings(Settings, os.environ)
+    sys.exit(run_service(lambda stop: serve(settings, stop)))

@@ -1,0 +1,67 @@
+"""Wiring: the one place that makes log, bus and clock of an executor, and hands them on."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping
+
+from playhead_contracts import subjects
+from playhead_engine.traits import BlockTraits
+from playhead_eventlog import open_log
+from playhead_executor.blocks.contract import BlockRunner
+from playhead_executor.blocks.function import FunctionRunner
+from playhead_executor.blocks.http import HttpRunner
+from playhead_executor.definitions import Definitions
+from playhead_executor.handlers import Executor
+from playhead_executor.reconciler import Reconciler
+from playhead_executor.secrets import Secrets
+from playhead_executor.settings import Settings
+from playhead_executor.subscribers import Subscriber
+from playhead_executor.work import ExtensionRunner, Workshop
+from playhead_runtime.bus import connect_bus
+from playhead_runtime.clock import Clock
+from playhead_runtime.extensions import BlockExtension, custom_block_types
+from playhead_runtime.health import health_server
+from playhead_runtime.ids import new_id
+from playhead_runtime.provision import provision
+
+log = logging.getLogger("playhead.executor")
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run one executor until `stop` is set. Raises LogUnavailable or BusUnavailable when it cannot begin."""
+    name = settings.executor_name or f"{socket.gethostname().replace('.', '-')}-{os.getpid()}-{new_id()[-6:]}"
+    extensions = custom_block_types()
+    clock = Clock()
+    async with (
+        open_log(settings.database_url, patience_seconds=settings.patience_seconds) as event_log,
+        connect_bus(settings.nats_url, f"executor {name}") as bus,
+        FunctionRunner() as function_runner,
+        HttpRunner() as http_runner,
+        health_server(settings.health_host, settings.health_port, {"bus": bus.check, "log": event_log.ping}),
+    ):
+        await provision(bus, ack_wait_seconds=settings.lease_seconds)
+        runners: dict[str, BlockRunner] = {"function": function_runner, "http": http_runner}
+        runners |= {kind: ExtensionRunner(extension) for kind, extension in extensions.items()}
+        workshop = Workshop(runners, Secrets(os.environ), settings.max_output_bytes)
+        executor = Executor(name, event_log, bus, clock, Definitions(event_log, traits(extensions)), workshop)
+        nudges = await bus.serve(subjects.nudge(name), executor.answer_nudge)
+        subscriber = Subscriber(executor, bus, clock, settings.max_executions, settings.lease_seconds)
+        reconciler = Reconciler(settings.database_url, bus, clock, executor, settings.reconcile_seconds)
+        reconciling = asyncio.create_task(reconciler.run(), name="reconciler")
+        log.info("executor ready", extra={"executor": name})
+        try:
+            await subscriber.run(stop, settings.stop_grace_seconds)
+        finally:
+            reconciling.cancel()
+            await asyncio.gather(reconciling, return_exceptions=True)
+            await nudges.unsubscribe()
+
+
+def traits(extensions: Mapping[str, BlockExtension]) -> dict[str, BlockTraits]:
+    """What the engine must know of registered block types."""
+    return {
+        kind: BlockTraits(effects=extension.effects, config_schema=extension.config_schema)
+        for kind, extension in extensions.items()
+    }

@@ -1,0 +1,200 @@
+"""Handling a command: load, let the core decide whether there is something to claim, run it.
+
+An executor handles one command for an execution at a time. What comes for an execution that it holds only nudges its
+runner, whose journal reads the log; what comes while a claim is being decided waits for that decision.
+"""
+
+import logging
+
+import msgspec
+
+from playhead_contracts import subjects
+from playhead_contracts.commands import AnyCommand, Nudge, NudgeReply, Run
+from playhead_contracts.events import (
+    Actor,
+    Event,
+    EventData,
+    ExecutionDeadLettered,
+    NewEvent,
+    decode_joined,
+    split,
+)
+from playhead_contracts.ids import EventId, ExecutionId, execution_stream
+from playhead_engine.advance import Moment
+from playhead_engine.fold import fold
+from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
+from playhead_engine.state import ExecutionState
+from playhead_eventlog import GENESIS, EventLog, StreamHead
+from playhead_eventlog.log import chain
+from playhead_executor.definitions import Definitions
+from playhead_executor.journal import ClaimLost, Fenced, Journal, Loaded
+from playhead_executor.runner import Ending, Runner
+from playhead_executor.work import Workshop
+from playhead_runtime.bus import Bus, NoAnswer, NobodyThere
+from playhead_runtime.clock import Clock
+from playhead_runtime.ids import new_id
+
+log = logging.getLogger("playhead.executor")
+
+NUDGE_SECONDS = 1.0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What is to become of a command: done, or wanted again after a while."""
+
+    done: bool
+    again_in_seconds: float = 0.0
+    keep_silent: bool = False
+    """Neither: somebody else's lease hangs on it now."""
+
+
+DONE = Verdict(done=True)
+SILENT = Verdict(done=False, keep_silent=True)
+
+
+class Executor:
+    """Everything that one executor holds: the executions it has claimed, and what it needs to run them."""
+
+    def __init__(self, name: str, log: EventLog, bus: Bus, clock: Clock, definitions: Definitions, workshop: Workshop):
+        self.name = name
+        self._log = log
+        self._bus = bus
+        self._clock = clock
+        self._definitions = definitions
+        self._workshop = workshop
+        self._actor = Actor(kind="system", name=name)
+        self._runners: dict[ExecutionId, Runner] = {}
+        self._stopping = False
+
+    @property
+    def held(self) -> int:
+        """How many executions are at work here."""
+        return len(self._runners)
+
+    def holds(self, execution_id: ExecutionId) -> bool:
+        return execution_id in self._runners
+
+    def nudge(self, execution_id: ExecutionId) -> bool:
+        """Make the runner of this execution look at the log; False if it is not held here."""
+        runner = self._runners.get(execution_id)
+        if runner is not None:
+            runner.nudge()
+        return runner is not None
+
+    async def answer_nudge(self, request: bytes) -> bytes:
+        """The `Nudge` request of another executor."""
+        nudge = msgspec.json.decode(request, type=Nudge)
+        return msgspec.json.encode(NudgeReply(held=self.nudge(nudge.execution_id)))
+
+    def stop(self) -> None:
+        """Start nothing new; every runner hands back as soon as its effects in flight are known."""
+        self._stopping = True
+        for runner in self._runners.values():
+            runner.stop()
+
+    async def handle(self, command: AnyCommand, first_delivery: bool) -> Verdict:
+        """Do what the command asks for, to the end of this executor's part in it.
+
+        Raises LogUnavailable, BusUnavailable, and whatever a bug raises; the execution is then let go, and the log
+        decides what its next holder sees.
+        """
+        loaded = await self._load(command, first_delivery)
+        owner_is_gone = False
+        while loaded is not None:
+            if self.nudge(command.execution_id):
+                return DONE
+            decision = decide_claim(loaded.state, self.name, command.id, owner_is_gone)
+            match decision:
+                case Nothing():
+                    return DONE
+                case Poisoned():
+                    await self.dead_letter(command, decision.failures, "executors were lost over it again and again")
+                    return DONE
+                case HeldBy():
+                    held = await self._ask_owner(decision.executor, command.execution_id)
+                    if held is None:
+                        return Verdict(done=False, again_in_seconds=NUDGE_SECONDS)
+                    if held:
+                        return DONE
+                    owner_is_gone = True
+                case Claim():
+                    try:
+                        return await self._run(loaded, decision, command)
+                    except ClaimLost:
+                        owner_is_gone = False
+                    except Fenced:
+                        return SILENT
+            loaded = await self._load(command, first_delivery=False)
+        log.warning("command for an execution that is not in the log", extra={"execution_id": command.execution_id})
+        return DONE
+
+    async def dead_letter(self, command: AnyCommand, failures: int, error: str) -> None:
+        """Record that the command was given up. The dead letter itself is the subscriber's to send."""
+        loaded = await self._load(command, first_delivery=False)
+        if loaded is None or loaded.state.is_ended:
+            return
+        fact = ExecutionDeadLettered(command=command.id, failures=failures, error=error)
+        await self._log.append(
+            execution_stream(command.execution_id), loaded.head, [self._new(fact, loaded.state, command)]
+        )
+
+    async def _run(self, loaded: Loaded, claim: Claim, command: AnyCommand) -> Verdict:
+        graph = await self._definitions.graph_of(loaded.state)
+        if self.nudge(command.execution_id):
+            return DONE
+        journal = Journal(self._log, graph, loaded, claim.event, self._moment, command.id)
+        runner = Runner(journal, self._workshop, self._bus, self._clock)
+        if self._stopping:
+            return Verdict(done=False)
+        self._runners[command.execution_id] = runner
+        try:
+            ending = await runner.run()
+        finally:
+            del self._runners[command.execution_id]
+        return DONE if ending is Ending.SETTLED else Verdict(done=False)
+
+    async def _load(self, command: AnyCommand, first_delivery: bool) -> Loaded | None:
+        if first_delivery and isinstance(command, Run) and command.created is not None:
+            return _believed(command.created.encode(), command.execution_id)
+        events, head = await self._log.load(execution_stream(command.execution_id))
+        state = fold(events)
+        return None if state is None else Loaded(state, head)
+
+    async def _ask_owner(self, owner: str, execution_id: ExecutionId) -> bool | None:
+        """Whether the owner says that it holds the execution; None when that cannot be told now."""
+        request = msgspec.json.encode(Nudge(execution_id=execution_id))
+        try:
+            answer = await self._bus.request(subjects.nudge(owner), request, NUDGE_SECONDS)
+        except NobodyThere:
+            return False
+        except NoAnswer:
+            return None
+        return msgspec.json.decode(answer, type=NudgeReply).held
+
+    def _moment(self) -> Moment:
+        return Moment(at=self._clock.now(), actor=self._actor, new_id=new_id)
+
+    def _new(self, fact: EventData, state: ExecutionState, command: AnyCommand) -> NewEvent:
+        return NewEvent(
+            id=EventId(new_id()),
+            data=fact,
+            tenant=state.tenant,
+            workflow_id=state.workflow_id,
+            execution_id=state.execution_id,
+            actor=self._actor,
+            recorded_at=self._clock.now(),
+            causation_id=command.id,
+        )
+
+
+def _believed(frame: bytes, execution_id: ExecutionId) -> Loaded | None:
+    """The execution as its `run` command tells it, which spares a read.
+
+    The claim names the hash of these very bytes as its head, so the log refuses it unless it holds the same.
+    """
+    meta, data = split(frame)
+    event: Event = decode_joined(frame)
+    state = fold([event])
+    assert state is not None
+    assert state.execution_id == execution_id
+    return Loaded(state, StreamHead(1, chain(GENESIS.hash, meta, data)))

@@ -1,0 +1,27 @@
+"""What an operator can set on an executor."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from playhead_runtime.settings import BusSettings, DatabaseSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(BusSettings, DatabaseSettings):
+    """Read from `PLAYHEAD_*`."""
+
+    executor_name: str | None = None
+    """Unique among all executors; made up at start when not set."""
+    max_executions: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    lease_seconds: Annotated[float, msgspec.Meta(ge=0.5, le=300)] = 5.0
+    """How long after its last sign of life an executor's work goes to another."""
+    stop_grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
+    """How long blocks in flight may take to finish when the executor is told to stop."""
+    reconcile_seconds: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 5.0
+    patience_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
+    """How long an executor holds on to its work while the event log does not answer."""
+    max_output_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None

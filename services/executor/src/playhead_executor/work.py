@@ -1,0 +1,98 @@
+"""Where blocks are run: the one place at which whatever goes wrong in a block becomes a fact about it."""
+
+import logging
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import msgspec
+
+from playhead_contracts.events import BlockCompleted, BlockError, BlockFailed, Json
+from playhead_contracts.ids import ExecutionId
+from playhead_engine.blocks import CannotBegin, Run, run_inputs
+from playhead_engine.graph import Node
+from playhead_engine.state import ExecutionState
+from playhead_executor.blocks.contract import BlockCall, BlockFailure, BlockRunner, Outcome
+from playhead_executor.journal import Result
+from playhead_executor.secrets import Secrets, redacted
+from playhead_runtime.extensions import BlockExtension
+from playhead_runtime.ids import derived_id
+
+log = logging.getLogger("playhead.executor.blocks")
+
+
+class ExtensionRunner:
+    """Runs the blocks of one type that a package registered."""
+
+    def __init__(self, extension: BlockExtension):
+        self._run = extension.run
+
+    async def run(self, call: BlockCall) -> Outcome:
+        return Outcome(await self._run(call.inputs))
+
+
+class Workshop:
+    """The runners, by block type, and what every run has in common: secrets, limits, time taken, failures."""
+
+    def __init__(self, runners: Mapping[str, BlockRunner], secrets: Secrets, max_output_bytes: int):
+        self._runners = runners
+        self._secrets = secrets
+        self._max_output_bytes = max_output_bytes
+
+    async def work(self, node: Node, run: Run, state: ExecutionState) -> Result:
+        """Run one block; whatever comes of it is its result. Only a cancel ends this with an exception."""
+        began = perf_counter()
+        secrets = self._secrets.used_by(node)
+        outcome, error = Outcome(None), None
+        try:
+            inputs = run_inputs(node, state, secrets) if secrets is not None else run.inputs
+            outcome = await self._runners[node.block.type].run(_call(node, run, inputs, state.execution_id))
+            size = len(msgspec.json.encode(outcome.outputs))
+            if size > self._max_output_bytes:
+                raise BlockFailure(
+                    BlockError(
+                        type="output_too_large",
+                        message=f"The outputs take {size} bytes; {self._max_output_bytes} are allowed",
+                    )
+                )
+        except (BlockFailure, CannotBegin) as failure:
+            error = failure.error
+        except (TypeError, UnicodeEncodeError) as not_json:
+            error = BlockError(type="output_not_json", message=f"The outputs are no JSON: {not_json}")
+        except Exception as unexpected:
+            log.exception("block raised", extra={"execution_id": state.execution_id, "path": run.path})
+            error = BlockError(type="internal", message=f"{type(unexpected).__name__}: {unexpected}")
+        duration_ms = round((perf_counter() - began) * 1000, 3)
+        # A block without effects has no start of its own in the log, so its result tells when and with what it began.
+        started_at, inputs = (None, None) if run.effects else (run.started_at, run.inputs)
+        if error is not None:
+            return BlockFailed(
+                path=run.path,
+                attempt=run.attempt,
+                error=msgspec.convert(redacted(msgspec.to_builtins(error), secrets), BlockError),
+                duration_ms=duration_ms,
+                started_at=started_at,
+                inputs=inputs,
+            )
+        return BlockCompleted(
+            path=run.path,
+            attempt=run.attempt,
+            outputs=redacted(outcome.outputs, secrets),
+            decision=outcome.decision,
+            duration_ms=duration_ms,
+            started_at=started_at,
+            inputs=inputs,
+        )
+
+
+def _call(node: Node, run: Run, inputs: dict[str, Json], execution_id: ExecutionId) -> BlockCall:
+    facts: dict[str, Any] = {"execution_id": execution_id, "path": run.path}
+    return BlockCall(
+        path=run.path,
+        attempt=run.attempt,
+        config=node.block,
+        inputs=inputs,
+        idempotency_key=derived_id(execution_id, run.path),
+        started_at=run.started_at,
+        log=logging.LoggerAdapter(log, facts),
+    )

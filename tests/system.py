@@ -1,0 +1,175 @@
+"""A running system for tests: real servers, services as tasks, and the few calls that tests make on it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from playhead_contracts import subjects
+from playhead_contracts.commands import AnswerPause, Cancel, PauseAnswered, Rejected, Run
+from playhead_contracts.events import Actor, Event, EventData, Json, NewEvent, WorkflowPublished
+from playhead_contracts.ids import (
+    EventId,
+    ExecutionId,
+    PauseId,
+    TenantId,
+    WorkflowId,
+    execution_stream,
+    workflow_stream,
+)
+from playhead_contracts.workflow_text import digest_of, read_document
+from playhead_engine.admission import Request, admit, decide_cancel
+from playhead_engine.documents import parse
+from playhead_engine.fold import fold
+from playhead_engine.state import ExecutionState
+from playhead_engine.traits import BlockTraits
+from playhead_eventlog import GENESIS, EventLog
+from playhead_executor.app import serve as serve_executor
+from playhead_executor.settings import Settings as ExecutorSettings
+from playhead_hitl.app import serve as serve_hitl
+from playhead_hitl.settings import Settings as HitlSettings
+from playhead_runtime.bus import Bus
+from playhead_runtime.ids import new_id
+
+TENANT = TenantId("acme")
+ANN = Actor(kind="person", name="ann")
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T:
+    """The first value that is not None (and not False); fails the test when it does not come in time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await look()
+            if found is not None and found is not False:
+                return found
+            await asyncio.sleep(0.01)
+
+
+class System:
+    """The log and the bus of one test, with the commands of a gateway."""
+
+    def __init__(self, log: EventLog, bus: Bus):
+        self.log = log
+        self.bus = bus
+
+    async def publish(self, yaml: str, custom: dict[str, BlockTraits] | None = None) -> WorkflowId:
+        """Publish a document as version 1."""
+        raw = read_document(yaml.encode(), "yaml")
+        document = parse(raw, custom or {})
+        published = WorkflowPublished(workflow_version=1, digest=digest_of(raw), document=raw)
+        workflow_id = WorkflowId(document.id)
+        await self.log.append(workflow_stream(TENANT, workflow_id), GENESIS, [_event(published, workflow_id, None)])
+        return workflow_id
+
+    async def start(self, yaml: str, input: Json = None, *, send: bool = True) -> ExecutionId:  # noqa: A002
+        """Create an execution of an already published document and send its command."""
+        raw = read_document(yaml.encode(), "yaml")
+        execution_id = ExecutionId(new_id())
+        created = admit(parse(raw), 1, digest_of(raw), Request(input=input))
+        appended = await self.log.append(
+            execution_stream(execution_id), GENESIS, [_event(created, created.workflow_id, execution_id)]
+        )
+        if send:
+            run = Run(
+                id=f"run:{execution_id}",
+                tenant=TENANT,
+                execution_id=execution_id,
+                created=appended.frames[0].decode(),
+            )
+            await self.bus.send(subjects.command(TENANT, "run"), msgspec.json.encode(run), run.id)
+        return execution_id
+
+    async def events(self, execution_id: ExecutionId) -> list[Event]:
+        return await self.log.read(execution_stream(execution_id))
+
+    async def state(self, execution_id: ExecutionId) -> ExecutionState:
+        state = fold(await self.events(execution_id))
+        assert state is not None
+        return state
+
+    async def ended(self, execution_id: ExecutionId, seconds: float = 20.0) -> ExecutionState:
+        """The final state."""
+        return await self.when(execution_id, lambda state: state.is_ended, seconds)
+
+    async def paused(self, execution_id: ExecutionId) -> ExecutionState:
+        return await self.when(execution_id, lambda state: state.status == "paused")
+
+    async def when(
+        self, execution_id: ExecutionId, holds: Callable[[ExecutionState], bool], seconds: float = 20.0
+    ) -> ExecutionState:
+        """The first state seen of which something holds."""
+
+        async def look() -> ExecutionState | None:
+            state = await self.state(execution_id)
+            return state if holds(state) else None
+
+        return await eventually(look, seconds)
+
+    async def answer(
+        self, execution_id: ExecutionId, pause_id: PauseId, answer: dict[str, Json], actor: Actor = ANN
+    ) -> PauseAnswered | Rejected:
+        """Answer a pause as the gateway would."""
+        request = AnswerPause(
+            tenant=TENANT, execution_id=execution_id, pause_id=pause_id, answer=answer, actor=actor
+        )
+        reply = await self.bus.request(subjects.ANSWER_REQUESTS, msgspec.json.encode(request), 10.0)
+        if "status" in msgspec.json.decode(reply):
+            return msgspec.json.decode(reply, type=Rejected)
+        return msgspec.json.decode(reply, type=PauseAnswered)
+
+    async def cancel(self, execution_id: ExecutionId, reason: str | None = None) -> None:
+        """Record and send a cancel as the gateway would."""
+        events, head = await self.log.load(execution_stream(execution_id))
+        state = fold(events)
+        assert state is not None
+        facts = decide_cancel(state, reason)
+        await self.log.append(
+            execution_stream(execution_id), head, [_event(f, state.workflow_id, execution_id) for f in facts]
+        )
+        cancel = Cancel(id=f"cancel:{execution_id}", tenant=TENANT, execution_id=execution_id)
+        await self.bus.send(subjects.command(TENANT, "cancel"), msgspec.json.encode(cancel), cancel.id)
+
+
+@asynccontextmanager
+async def executor(
+    database_url: str, nats_url: str, name: str | None = None, **settings: object
+) -> AsyncGenerator[asyncio.Event]:
+    """An executor in this process; setting the event stops it."""
+    made = ExecutorSettings(database_url=database_url, nats_url=nats_url, executor_name=name, **settings)  # pyright: ignore[reportArgumentType]
+    async with _service(lambda stop: serve_executor(made, stop)) as stop:
+        yield stop
+
+
+@asynccontextmanager
+async def hitl(database_url: str, nats_url: str) -> AsyncGenerator[asyncio.Event]:
+    """A hitl service in this process."""
+    made = HitlSettings(database_url=database_url, nats_url=nats_url)
+    async with _service(lambda stop: serve_hitl(made, stop)) as stop:
+        yield stop
+
+
+@asynccontextmanager
+async def _service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncGenerator[asyncio.Event]:
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(serve(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 30)
+
+
+def _event(data: EventData, workflow_id: WorkflowId, execution_id: ExecutionId | None) -> NewEvent:
+    return NewEvent(
+        id=EventId(new_id()),
+        data=data,
+        tenant=TENANT,
+        workflow_id=workflow_id,
+        execution_id=execution_id,
+        actor=ANN,
+        recorded_at=datetime.now(UTC),
+    )
