@@ -8,9 +8,9 @@ starts; what is in flight finishes; then the end is recorded. An execution with 
 and blocks that never settled has stalled, and that is an error, never a completion.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from heapq import heappop, heappush
 
 import msgspec
 
@@ -65,7 +65,7 @@ def advance(graph: Graph, state: ExecutionState, moment: Moment, settled: Iterab
     `settled` names the blocks that settled since the last call, so that a step costs the size of a block's
     neighbourhood; None looks at the whole graph, as after a load. Both give the same result.
     """
-    return _Step(graph, state, moment).run(settled)
+    return Advance([], []) if state.is_ended else _Step(graph, state, moment).run(settled)
 
 
 def release(state: ExecutionState, moment: Moment) -> ExecutionPaused | None:
@@ -115,16 +115,16 @@ class _Step:
         self.graph, self.state, self.moment = graph, state, moment
         self.events: list[EventData] = []
         self.runs: list[Run] = []
-        self.queue: deque[BlockPath] = deque()
+        self.queue: list[tuple[int, BlockPath]] = []
 
     def run(self, settled: Iterable[BlockPath] | None) -> Advance:
         if settled is None:
             self._look_at_everything()
         else:
             for path in settled:
-                self.queue.extend(self.graph.nodes[path].successors)
+                self._look_later_at(self.graph.nodes[path].successors)
         while self.queue and self.state.stop is None:
-            self._look_at(self.queue.popleft())
+            self._look_at(heappop(self.queue)[1])
         if self.state.stop is not None:
             self._wind_down()
         elif not self.state.running and self.state.settled == len(self.graph.nodes):
@@ -137,14 +137,20 @@ class _Step:
         evolve(self.state, data, self.state.version + 1, self.moment.at, self.moment.actor)
         self.events.append(data)
         if isinstance(data, BlockCompleted | BlockFailed | BlockSkipped):
-            self.queue.extend(self.graph.nodes[data.path].successors)
+            self._look_later_at(self.graph.nodes[data.path].successors)
+
+    def _look_later_at(self, paths: Iterable[BlockPath]) -> None:
+        # In document order, so that what starts before a response ends the execution does not depend on which edge
+        # or which call of `advance` led there.
+        for path in paths:
+            heappush(self.queue, (self.graph.nodes[path].index, path))
 
     def _look_at_everything(self) -> None:
         self._heed_time_and_answers()
         for path in self.graph.nodes:
             block = self.state.blocks.get(path)
             if block is None:
-                self.queue.append(path)
+                self._look_later_at([path])
             elif block.status is BlockStatus.INTERRUPTED and self.state.stop is None:
                 self._begin_again(self.graph.nodes[path], block)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import cast
 
+import msgspec
 from cel_expr_python import cel  # pyright: ignore[reportMissingTypeStubs]
 
 from playhead_contracts.events import Json
@@ -42,6 +43,8 @@ class Program:
 
     def run(self, values: Mapping[str, Json]) -> Json:
         """The result for these variables. One may be missing if it is not needed. Raises CelFailed."""
+        for name, value in values.items():
+            _check_value(name, value)
         try:
             result = self._expression.eval(data=values)
         except RuntimeError as exc:  # such as a budget of iterations that is used up
@@ -59,6 +62,8 @@ def variable(number: int) -> str:
 
 def check_source(source: str) -> None:
     """Raises CelInvalid if this is no expression over the roots."""
+    if "\0" in source:  # to the library the source would end here
+        raise CelInvalid("the character U+0000 has no place in an expression")
     _compiled(_root_names(), source)
 
 
@@ -94,6 +99,34 @@ def _invalid(said: str) -> str:
     if "undeclared reference" in detail:
         detail = f"{detail}; known are {', '.join(sorted(ROOTS))}"
     return detail if line.startswith("-") else f"line {line}, column {column}: {detail}"
+
+
+def _check_value(name: str, value: Json) -> None:
+    """Refuse what the library would change on its way in.
+
+    It ends text at U+0000 (cel-expr-python 0.1.3), so that "admin\\0 not" would be equal to "admin".
+    """
+    if isinstance(value, str):
+        holds_nul = "\0" in value
+    elif isinstance(value, dict | list):
+        holds_nul = _holds_nul(cast("Json", value))
+    elif type(value) is int and not -(2**63) <= value < 2**63:
+        raise CelFailed(f"{name} is a whole number of more than 64 bits")
+    else:
+        holds_nul = False
+    if holds_nul:
+        raise CelFailed(f"{name} holds the character U+0000, which expressions cannot take")
+
+
+def _holds_nul(value: Json) -> bool:
+    try:
+        encoded = msgspec.json.encode(value)
+    except (ValueError, OverflowError, TypeError):
+        return False  # no JSON: the library refuses it, too, and says where
+    if b"\\u0000" not in encoded:
+        return False
+    # Either the character, or a backslash before the text "u0000".
+    return b"\\u0000" in encoded.replace(b"\\\\", b"")
 
 
 def _failure(said: str) -> CelFailed:

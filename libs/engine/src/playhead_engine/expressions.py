@@ -85,9 +85,6 @@ class Expression:
                 values[name] = value
         if self._is_path and values:
             return values[variable(0)]
-        for name, value in values.items():
-            if type(value) is int and not -(2**63) <= value < 2**63:
-                raise ExpressionFailed(self.source, f"{self._paths[name]} is a whole number of more than 64 bits")
         try:
             return self._program.run(values)
         except CelFailed as failed:

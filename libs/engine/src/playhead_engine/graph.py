@@ -35,9 +35,10 @@ class Edge(NamedTuple):
 
 
 class Node:
-    """One block with its edges. `effects` says that it touches the outside, so its start must be in the log first."""
+    """One block with its edges. `index` is its place in the document. `effects` says that it touches the outside, so its start must be in the log first."""
 
-    def __init__(self, path: BlockPath, block: Block, effects: bool):
+    def __init__(self, index: int, path: BlockPath, block: Block, effects: bool):
+        self.index = index
         self.path = path
         self.block = block
         self.effects = effects
@@ -73,9 +74,9 @@ class Graph:
     def __init__(self, document: WorkflowDocument, traits: Mapping[str, BlockTraits]):
         self.document = document
         self.nodes: dict[BlockPath, Node] = {}
-        for block_id, block in document.blocks.items():
+        for index, (block_id, block) in enumerate(document.blocks.items()):
             path = BlockPath(block_id)
-            self.nodes[path] = Node(path, block, traits[block.type].effects)
+            self.nodes[path] = Node(index, path, block, traits[block.type].effects)
         incoming: dict[BlockPath, list[Edge]] = {path: [] for path in self.nodes}
         for node in self.nodes.values():
             for handle, targets in node.handles.items():

@@ -7,21 +7,17 @@ import msgspec
 
 from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json
+from playhead_contracts.pointers import pointer
 
 
 @lru_cache(maxsize=1024)
 def _validator(schema: bytes) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(msgspec.json.decode(schema), validate_formats=True)
+    return jsonschema_rs.Draft202012Validator(msgspec.json.decode(schema), validate_formats=True, offline=True)
 
 
 def faults_of(schema: dict[str, Json], value: Json) -> tuple[Fault, ...]:
     """Every way in which `value` does not fit `schema`, each at its place; empty if it fits."""
     validator = _validator(msgspec.json.encode(schema, order="sorted"))
     return tuple(
-        Fault(pointer=pointer(error.instance_path), detail=error.message) for error in validator.iter_errors(value)
+        Fault(pointer=pointer(*error.instance_path), detail=error.message) for error in validator.iter_errors(value)
     )
-
-
-def pointer(path: "list[str | int]") -> str:
-    """A JSON Pointer in URI fragment form (RFC 6901)."""
-    return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

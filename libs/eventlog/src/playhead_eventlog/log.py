@@ -45,6 +45,9 @@ SCHEMA_VERSION = 1
 MAX_EVENTS_A_COMMIT = 1000
 """Larger statements gain nothing (see bench) and make everybody in them wait longer."""
 
+AGAIN_SECONDS = 0.1
+"""Between two tries while the database is away."""
+
 
 class LogUnavailable(Unavailable):
     """PostgreSQL does not answer. What was asked may or may not have happened; ask again with the same event ids."""
@@ -241,12 +244,17 @@ class EventLog:
         return found
 
     async def _fetch(self, query: str, parameters: Sequence[Any]) -> list[TupleRow]:
-        try:
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(query, parameters, binary=True, prepare=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
-                return await cursor.fetchall()
-        except (psycopg.OperationalError, PoolTimeout) as exc:
-            raise LogUnavailable(f"the event log does not answer: {exc}") from exc
+        deadline = asyncio.get_running_loop().time() + self._patience_seconds
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    cursor = await connection.execute(query, parameters, binary=True, prepare=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
+                    return await cursor.fetchall()
+            except (psycopg.OperationalError, PoolTimeout) as exc:
+                # Reading again is always right; a pooled connection may have died with an earlier server.
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise LogUnavailable(f"the event log does not answer: {str(exc).strip()}") from exc
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def commit_forever(self) -> None:
         """Commit what is appended. Runs for as long as the log is open."""
@@ -318,7 +326,7 @@ class EventLog:
                 if asyncio.get_running_loop().time() >= deadline:
                     raise
                 log.warning("append is sent again", extra={"reason": str(exc).strip()})
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _recognise(self, pending: _Pending) -> None:
         """Settle a refused append: done, if its own events are what stands there; a conflict otherwise."""

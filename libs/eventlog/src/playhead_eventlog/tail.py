@@ -31,16 +31,18 @@ class Tail:
 
         Raises LogUnavailable.
         """
-        self._news.clear()
-        events = await self._log.read_log(after, limit)
-        if events:
-            return events
-        try:
-            await asyncio.wait_for(self._news.wait(), LOOK_AGAIN_SECONDS)
-        except TimeoutError:
-            return []
-        self._news.clear()
-        return await self._log.read_log(after, limit)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LOOK_AGAIN_SECONDS
+        while True:
+            self._news.clear()
+            events = await self._log.read_log(after, limit)
+            if events or loop.time() >= deadline:
+                return events
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
 
     def wake(self) -> None:
         """Make a waiting `next` look now."""
