@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 import msgspec
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
 from playhead_eventlog.migrations import migrate
 from playhead_runtime.bus import Bus, connect_bus
 from playhead_runtime.embedded_nats import NatsServer
 from playhead_runtime.embedded_postgres import SERVICE, PostgresServer
 from playhead_runtime.provision import provision
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 _TEMPLATE = "playhead_template"
 _POSTGRES_IMAGE = "postgres:18.1-alpine"

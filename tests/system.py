@@ -12,6 +12,7 @@ from playhead_contracts import subjects
 from playhead_contracts.commands import AnswerPause, Cancel, PauseAnswered, Rejected, Run
 from playhead_contracts.events import Actor, Event, EventData, Json, NewEvent, WorkflowPublished
 from playhead_contracts.ids import (
+    BlockPath,
     EventId,
     ExecutionId,
     PauseId,
@@ -24,7 +25,7 @@ from playhead_contracts.workflow_text import digest_of, read_document
 from playhead_engine.admission import Request, admit, decide_cancel
 from playhead_engine.documents import parse
 from playhead_engine.fold import fold
-from playhead_engine.state import ExecutionState
+from playhead_engine.state import BlockState, ExecutionState, PauseState
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import GENESIS, EventLog
 from playhead_executor.app import serve as serve_executor
@@ -33,6 +34,7 @@ from playhead_hitl.app import serve as serve_hitl
 from playhead_hitl.settings import Settings as HitlSettings
 from playhead_runtime.bus import Bus
 from playhead_runtime.ids import new_id
+from playhead_runtime.subscription import Subscription
 
 TENANT = TenantId("acme")
 ANN = Actor(kind="person", name="ann")
@@ -52,9 +54,10 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 2
 class System:
     """The log and the bus of one test, with the commands of a gateway."""
 
-    def __init__(self, log: EventLog, bus: Bus):
+    def __init__(self, log: EventLog, bus: Bus, nats_url: str):
         self.log = log
         self.bus = bus
+        self.nats_url = nats_url
 
     async def publish(self, yaml: str, custom: dict[str, BlockTraits] | None = None) -> WorkflowId:
         """Publish a document as version 1."""
@@ -65,7 +68,7 @@ class System:
         await self.log.append(workflow_stream(TENANT, workflow_id), GENESIS, [_event(published, workflow_id, None)])
         return workflow_id
 
-    async def start(self, yaml: str, input: Json = None, *, send: bool = True) -> ExecutionId:  # noqa: A002
+    async def start(self, yaml: str, input: Json = None, *, send: bool = True) -> ExecutionId:
         """Create an execution of an already published document and send its command."""
         raw = read_document(yaml.encode(), "yaml")
         execution_id = ExecutionId(new_id())
@@ -74,14 +77,18 @@ class System:
             execution_stream(execution_id), GENESIS, [_event(created, created.workflow_id, execution_id)]
         )
         if send:
-            run = Run(
-                id=f"run:{execution_id}",
-                tenant=TENANT,
-                execution_id=execution_id,
-                created=appended.frames[0].decode(),
-            )
-            await self.bus.send(subjects.command(TENANT, "run"), msgspec.json.encode(run), run.id)
+            await self.send_run(execution_id, appended.frames[0])
         return execution_id
+
+    async def send_run(self, execution_id: ExecutionId, frame: bytes | None = None) -> None:
+        """Send the command of a created execution."""
+        created = None if frame is None else frame.decode()
+        run = Run(id=f"run:{execution_id}", tenant=TENANT, execution_id=execution_id, created=created)
+        await self.bus.send(subjects.command(TENANT, "run"), msgspec.json.encode(run), run.id)
+
+    async def live(self, execution_id: ExecutionId) -> Subscription:
+        """What is said of an execution on the live bus from now on."""
+        return await self.bus.subscribe(subjects.live(TENANT, execution_id))
 
     async def events(self, execution_id: ExecutionId) -> list[Event]:
         return await self.log.read(execution_stream(execution_id))
@@ -110,11 +117,16 @@ class System:
         return await eventually(look, seconds)
 
     async def answer(
-        self, execution_id: ExecutionId, pause_id: PauseId, answer: dict[str, Json], actor: Actor = ANN
+        self,
+        execution_id: ExecutionId,
+        pause_id: PauseId,
+        answer: dict[str, Json],
+        actor: Actor = ANN,
+        digest: str | None = None,
     ) -> PauseAnswered | Rejected:
         """Answer a pause as the gateway would."""
         request = AnswerPause(
-            tenant=TENANT, execution_id=execution_id, pause_id=pause_id, answer=answer, actor=actor
+            tenant=TENANT, execution_id=execution_id, pause_id=pause_id, answer=answer, actor=actor, digest=digest
         )
         reply = await self.bus.request(subjects.ANSWER_REQUESTS, msgspec.json.encode(request), 10.0)
         if "status" in msgspec.json.decode(reply):
@@ -173,3 +185,19 @@ def _event(data: EventData, workflow_id: WorkflowId, execution_id: ExecutionId |
         actor=ANN,
         recorded_at=datetime.now(UTC),
     )
+
+
+def block(state: ExecutionState, path: str) -> BlockState:
+    """A block of a state, by its path."""
+    return state.blocks[BlockPath(path)]
+
+
+def only_pause(state: ExecutionState) -> PauseState:
+    """The one open pause."""
+    [pause] = state.open_pauses()
+    return pause
+
+
+def new_event(data: EventData, state: ExecutionState) -> NewEvent:
+    """A fact for the stream of this execution."""
+    return _event(data, state.workflow_id, state.execution_id)

@@ -29,9 +29,7 @@ def call(
     return BlockCall(
         path="score",
         attempt=1,
-        config=FunctionBlock(
-            type="function", code=code, timeout=timedelta(seconds=seconds), memory_mb=memory_mb
-        ),
+        config=FunctionBlock(type="function", code=code, timeout=timedelta(seconds=seconds), memory_mb=memory_mb),
         inputs=inputs or {},
         idempotency_key=key,
         started_at=STARTED_AT,
@@ -124,9 +122,7 @@ async def test_a_large_output_below_the_limit_comes_out_whole(runner: FunctionRu
 
 
 @pytest.mark.parametrize("code", ["x = 1\ny = = 2", "x = 1\nyield x"])
-async def test_code_that_cannot_be_read_is_a_syntax_error_with_its_line(
-    runner: FunctionRunner, code: str
-) -> None:
+async def test_code_that_cannot_be_read_is_a_syntax_error_with_its_line(runner: FunctionRunner, code: str) -> None:
     error = await failure(runner, call(code))
     assert error.type == "syntax_error"
     assert error.details["line"] == 2
@@ -224,9 +220,7 @@ async def test_code_that_needs_too_much_memory_is_stopped(runner: FunctionRunner
 
 
 @pytest.mark.parametrize("exception", ["TimeoutError", "MemoryError", "NotImplementedError"])
-async def test_limits_that_code_raises_itself_are_errors_of_the_code(
-    runner: FunctionRunner, exception: str
-) -> None:
+async def test_limits_that_code_raises_itself_are_errors_of_the_code(runner: FunctionRunner, exception: str) -> None:
     assert (await failure(runner, call(f"raise {exception}('mine')"))).type == "code_error"
 
 
@@ -293,9 +287,7 @@ async def test_another_idempotency_key_gives_other_random_numbers(runner: Functi
 async def test_two_hundred_calls_at_once_each_get_their_own_answer(runner: FunctionRunner) -> None:
     code = "total = 0\nfor i in range(inputs['n']):\n    total += i\n{'n': inputs['n'], 'total': total}"
     outcomes = await asyncio.gather(*(runner.run(call(code, {"n": n})) for n in range(200)))
-    assert [outcome.outputs for outcome in outcomes] == [
-        {"n": n, "total": n * (n - 1) // 2} for n in range(200)
-    ]
+    assert [outcome.outputs for outcome in outcomes] == [{"n": n, "total": n * (n - 1) // 2} for n in range(200)]
 
 
 async def test_calls_get_a_worker_in_the_order_in_which_they_came() -> None:

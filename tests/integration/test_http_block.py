@@ -51,9 +51,7 @@ async def failure(runner: HttpRunner, called: BlockCall) -> BlockError:
     return caught.value.error
 
 
-async def test_status_headers_and_parsed_json_are_the_outputs(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_status_headers_and_parsed_json_are_the_outputs(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/pay", status=201, body={"paid": [1, None]}, headers={"X-Request-Id": "7"})
     answer = await outputs(runner, call(f"{server.url}/pay", method="POST"))
     assert answer["status"] == 201
@@ -72,9 +70,7 @@ async def test_method_and_timeout_are_the_blocks_own_unless_the_inputs_say_other
 
 
 @pytest.mark.parametrize("body", [{"a": 1}, [1, 2], 5, 1.5, True, False, {}])
-async def test_a_body_that_is_not_text_is_sent_as_json(
-    runner: HttpRunner, server: OutsideServer, body: Json
-) -> None:
+async def test_a_body_that_is_not_text_is_sent_as_json(runner: HttpRunner, server: OutsideServer, body: Json) -> None:
     server.respond("/x")
     await runner.run(call(f"{server.url}/x", method="POST", body=body))
     assert server.requests[0].headers["content-type"] == "application/json"
@@ -107,16 +103,12 @@ async def test_the_authors_content_type_stays(
     runner: HttpRunner, server: OutsideServer, content_type: str, body: Json, sent: bytes
 ) -> None:
     server.respond("/x")
-    await runner.run(
-        call(f"{server.url}/x", method="POST", body=body, headers={"Content-Type": content_type})
-    )
+    await runner.run(call(f"{server.url}/x", method="POST", body=body, headers={"Content-Type": content_type}))
     assert server.requests[0].headers["content-type"] == content_type
     assert server.requests[0].body == sent
 
 
-async def test_headers_and_query_are_sent_and_null_leaves_them_out(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_headers_and_query_are_sent_and_null_leaves_them_out(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x")
     headers = {"X-Text": "a", "X-Number": 7, "X-Truth": True, "X-None": None}
     query = {"tag": ["a b", "c"], "n": 1, "none": None}
@@ -128,17 +120,13 @@ async def test_headers_and_query_are_sent_and_null_leaves_them_out(
     assert "x-none" not in received.headers
 
 
-async def test_a_query_in_the_url_is_sent_as_it_was_written(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_a_query_in_the_url_is_sent_as_it_was_written(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x")
     await runner.run(call(f"{server.url}/x?a=b%20c&sig=%2B", query={}))
     assert server.requests[0].query == "a=b%20c&sig=%2B"
 
 
-async def test_the_idempotency_key_is_sent_as_a_quoted_string(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_the_idempotency_key_is_sent_as_a_quoted_string(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x")
     await runner.run(call(f"{server.url}/x", method="POST", key='each[2]/"pay"\\1'))
     assert server.requests[0].headers["idempotency-key"] == r'"each[2]/\"pay\"\\1"'
@@ -196,9 +184,7 @@ async def test_an_answer_to_head_has_no_body(runner: HttpRunner, server: Outside
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-async def test_a_redirect_completes_and_is_not_followed(
-    runner: HttpRunner, server: OutsideServer, status: int
-) -> None:
+async def test_a_redirect_completes_and_is_not_followed(runner: HttpRunner, server: OutsideServer, status: int) -> None:
     server.respond("/x", status=status, headers={"Location": f"{server.url}/elsewhere"})
     answer = await outputs(runner, call(f"{server.url}/x"))
     assert answer["status"] == status
@@ -241,9 +227,7 @@ async def test_a_slow_answer_is_a_timeout(runner: HttpRunner, server: OutsideSer
     assert time.monotonic() - begun < 2
 
 
-async def test_an_answer_that_trickles_in_is_a_timeout_as_a_whole(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_an_answer_that_trickles_in_is_a_timeout_as_a_whole(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x", body="a" * 1000, seconds_per_byte=0.05)
     begun = time.monotonic()
     assert (await failure(runner, call(f"{server.url}/x", timeout_seconds=0.3))).type == "timeout"
@@ -262,9 +246,7 @@ async def test_a_name_that_nobody_has_is_a_failed_connection(runner: HttpRunner)
     assert (await failure(runner, call("http://nobody.invalid/"))).type == "connection_failed"
 
 
-async def test_a_server_that_hangs_up_is_a_failed_connection(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_a_server_that_hangs_up_is_a_failed_connection(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x", hang_up=True)
     error = await failure(runner, call(f"{server.url}/x"))
     assert error.type == "connection_failed"
@@ -315,9 +297,7 @@ async def test_inputs_that_make_no_request_are_refused_and_nothing_is_sent(
     assert server.requests == []
 
 
-async def test_a_response_that_is_too_large_is_not_read_to_its_end(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_a_response_that_is_too_large_is_not_read_to_its_end(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x", body=b"a" * 65536, times=4096)
     error = await failure(runner, call(f"{server.url}/x"))
     assert error.type == "response_too_large"
@@ -330,9 +310,7 @@ async def test_a_response_of_exactly_the_limit_is_read(runner: HttpRunner, serve
     assert len((await outputs(runner, call(f"{server.url}/x")))["body"]) == 1024 * 1024
 
 
-async def test_a_response_that_is_too_large_once_unpacked_is_refused(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_a_response_that_is_too_large_once_unpacked_is_refused(runner: HttpRunner, server: OutsideServer) -> None:
     bomb = gzip.compress(bytes(50 * 1024 * 1024))
     assert len(bomb) < 1024 * 1024
     server.respond("/x", body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": "text/plain"})
@@ -344,18 +322,14 @@ async def test_a_body_packed_twice_is_left_packed(runner: HttpRunner, server: Ou
     assert "base64" in (await outputs(runner, call(f"{server.url}/x")))["body"]
 
 
-async def test_a_cookie_of_one_call_is_not_sent_by_the_next(
-    runner: HttpRunner, server: OutsideServer
-) -> None:
+async def test_a_cookie_of_one_call_is_not_sent_by_the_next(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x", headers={"Set-Cookie": "session=secret; Path=/"})
     await runner.run(call(f"{server.url}/x"))
     await runner.run(call(f"{server.url}/x"))
     assert "cookie" not in server.requests[1].headers
 
 
-async def test_proxies_of_the_environment_are_not_used(
-    server: OutsideServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_proxies_of_the_environment_are_not_used(server: OutsideServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     server.respond("/x")
