@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -38,6 +39,7 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import ExecutionId, StreamId, execution_stream
 from playhead_eventlog import queries
+from playhead_eventlog.arrays import Packed, accept_packed, byteas, integers, moments, texts
 
 log = logging.getLogger("playhead.eventlog")
 
@@ -104,12 +106,26 @@ def chain(previous: bytes, meta: bytes, data: bytes) -> bytes:
     return sha256(previous + meta + data).digest()
 
 
+class _Row(msgspec.Struct, gc=False):
+    """One event as the append statement takes it."""
+
+    version: int
+    event_id: bytes
+    type: bytes
+    tenant: bytes
+    recorded_at: datetime
+    data: bytes
+    meta: bytes
+    prev_hash: bytes
+    hash: bytes
+
+
 class _Pending(msgspec.Struct):
     stream_id: StreamId
     expected: StreamHead
     new: StreamHead
     events: Sequence[NewEvent]
-    rows: list[tuple[Any, ...]]
+    rows: list[_Row]
     done: asyncio.Future[StreamHead]
 
 
@@ -130,7 +146,7 @@ class EventLog:
         The same events (by id) again are the same append and give the head they led to. Raises VersionConflict when
         the stream has moved on, LogUnavailable when the database did not answer in time.
         """
-        rows: list[tuple[Any, ...]] = []
+        rows: list[_Row] = []
         frames: list[bytes] = []
         version, previous = expected.version, expected.hash
         for event in events:
@@ -156,14 +172,14 @@ class EventLog:
             )
             own = chain(previous, meta, data)
             rows.append(
-                (
+                _Row(
                     version,
-                    event.id,
-                    kind,
-                    event.tenant,
+                    event.id.encode(),
+                    kind.encode(),
+                    event.tenant.encode(),
                     event.recorded_at,
-                    data.decode(),
-                    meta.decode(),
+                    data,
+                    meta,
                     previous,
                     own,
                 )
@@ -346,6 +362,7 @@ class EventLog:
     async def _appender(self) -> AsyncConnection[TupleRow]:
         if self._connection is None or self._connection.closed:
             self._connection = await AsyncConnection.connect(self._url, autocommit=True)
+            accept_packed(self._connection)
         return self._connection
 
     async def _forget_connection(self) -> None:
@@ -370,17 +387,26 @@ def _fail(batch: list[_Pending], error: Exception) -> None:
             pending.done.set_exception(error)
 
 
-def _parameters(batch: list[_Pending]) -> list[list[Any]]:
-    streams = [
-        [pending.stream_id for pending in batch],
-        [pending.expected.version for pending in batch],
-        [pending.expected.hash for pending in batch],
-        [pending.new.version for pending in batch],
-        [pending.new.hash for pending in batch],
-    ]
+def _parameters(batch: list[_Pending]) -> list[Packed]:
     owners = [index for index, pending in enumerate(batch, 1) for _ in pending.rows]
-    columns = zip(*(row for pending in batch for row in pending.rows), strict=True)
-    return [*streams, owners, *(list(column) for column in columns)]
+    rows = [row for pending in batch for row in pending.rows]
+    return [
+        texts([pending.stream_id.encode() for pending in batch]),
+        integers([pending.expected.version for pending in batch]),
+        byteas([pending.expected.hash for pending in batch]),
+        integers([pending.new.version for pending in batch]),
+        byteas([pending.new.hash for pending in batch]),
+        integers(owners),
+        integers([row.version for row in rows]),
+        texts([row.event_id for row in rows]),
+        texts([row.type for row in rows]),
+        texts([row.tenant for row in rows]),
+        moments([row.recorded_at for row in rows]),
+        texts([row.data for row in rows]),
+        texts([row.meta for row in rows]),
+        byteas([row.prev_hash for row in rows]),
+        byteas([row.hash for row in rows]),
+    ]
 
 
 @asynccontextmanager

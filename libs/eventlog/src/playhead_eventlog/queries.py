@@ -1,8 +1,8 @@
 """Every SQL statement of the log, by name."""
 
 APPEND = (
-    "select log.append(%s::text[], %s::int4[], %s::bytea[], %s::int4[], %s::bytea[], %s::int4[], %s::int4[], "
-    "%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::bytea[], %s::bytea[])"
+    "select log.append(%b::text[], %b::int4[], %b::bytea[], %b::int4[], %b::bytea[], %b::int4[], %b::int4[], "
+    "%b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::text[], %b::bytea[], %b::bytea[])"
 )
 
 _COLUMNS = "position, stream_id, version, type, data, meta, prev_hash, hash"
