@@ -62,8 +62,10 @@ class ContainerPostgres:
         _execute(self, sql.SQL("create role {} login password {}").format(sql.Identifier(SERVICE), password))
 
 
-def pytest_report_header() -> str:
-    return f"servers: nats-server embedded, PostgreSQL {'in a container' if docker_answers() else 'embedded'}"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Not in the header, which -q leaves out.
+    where = "in a container" if docker_answers() else "embedded"
+    terminalreporter.write_line(f"servers: nats-server embedded, PostgreSQL {where}")
 
 
 @lru_cache(maxsize=1)

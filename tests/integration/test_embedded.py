@@ -174,13 +174,25 @@ async def test_missing_programs_are_named(data: Path) -> None:
 
 
 def test_a_server_that_can_not_start_says_what_its_log_says(data: Path) -> None:
-    first = NatsServer(data / "one")
+    server = PostgresServer(data / "postgres")
+    server.prepare()
+    (data / "postgres" / "global" / "pg_control").unlink()
+    with pytest.raises(ServerFailed, match="could not find the database system"):
+        server.start()
+
+
+def test_a_port_that_somebody_has_taken_is_given_up_for_another(data: Path) -> None:
+    first, second, third = NatsServer(data / "one"), NatsServer(data / "two"), PostgresServer(data / "postgres")
     first.start()
+    second.port = third.port = first.port
     try:
-        with pytest.raises(ServerFailed, match="address already in use"):
-            NatsServer(data / "two", port=first.port).start()
+        second.start()
+        third.start()
+        assert len({first.port, second.port, third.port}) == 3
+        assert query(third.url(), "select 1") == 1
     finally:
-        first.stop()
+        for server in (first, second, third):
+            server.stop()
 
 
 async def test_a_stop_by_signal_ends_the_servers_in_order(data: Path) -> None:

@@ -1,0 +1,317 @@
+"""The read models: what they hold, who writes them, and how they are built anew."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from playhead_contracts.events import ExecutionCreated, ExecutionStarted
+from playhead_contracts.ids import ExecutionId, WorkflowId, execution_stream
+from playhead_engine.due import due_at
+from playhead_engine.fold import fold
+from playhead_engine.state import ExecutionState
+from playhead_eventlog import GENESIS, EventLog, RawEvent, open_log, open_tail
+from playhead_projector.folding import Folding
+from playhead_projector.projections import ALL
+from playhead_projector.projector import Projector, ProjectionStopped
+from playhead_projector.rebuild import PositionNotReached, UnknownProjection, rebuild
+from playhead_projector.settings import Settings
+from playhead_projector.store import open_store
+from playhead_runtime.ids import new_id
+from tests.conftest import Database
+from tests.system import eventually
+from tests.traffic import TENANTS, Traffic, new_event
+
+NAMES = [projection.name for projection in ALL]
+
+
+@pytest.fixture
+async def log(database: Database) -> AsyncGenerator[EventLog]:
+    async with open_log(database.service_url) as log:
+        yield log
+
+
+@asynccontextmanager
+async def projecting(log: EventLog, database: Database) -> AsyncIterator[Projector]:
+    async with open_tail(log, database.service_url) as tail:
+        projector = Projector(log, tail, database.service_url)
+        task = asyncio.create_task(projector.run())
+        try:
+            yield projector
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def caught_up(log: EventLog, database: Database, names: list[str] = NAMES) -> int:
+    """Wait until the read models hold the whole log; its last position."""
+    last = await log.last_position()
+    async with open_store(database.service_url) as store:
+
+        async def is_there() -> bool:
+            with suppress(psycopg.errors.UndefinedTable):
+                checkpoints = await store.checkpoints(ALL)
+                return set(names) <= checkpoints.keys() and all(checkpoints[name].position >= last for name in names)
+            return False
+
+        await eventually(is_there)
+    return last
+
+
+async def rows(database: Database, suffix: str = "") -> dict[str, list[str]]:
+    """Every row of every read model, as text: byte for byte."""
+    found: dict[str, list[str]] = {}
+    async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
+        for name in NAMES:
+            query = SQL("select t::text from {} t order by 1").format(Identifier("read", name + suffix))
+            found[name] = [row[0] for row in await (await connection.execute(query)).fetchall()]
+    return found
+
+
+async def states(database: Database, suffix: str = "") -> dict[str, ExecutionState]:
+    """The read model of whole states, decoded."""
+    async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
+        query = SQL("select execution_id::text, state::text from {}").format(
+            Identifier("read", "execution_states" + suffix)
+        )
+        found = await (await connection.execute(query)).fetchall()
+    return {execution_id: msgspec.json.decode(state, type=ExecutionState) for execution_id, state in found}
+
+
+async def folded(log: EventLog, until: int) -> dict[str, ExecutionState]:
+    """The states that the log's streams fold to, up to a position."""
+    events = [raw for raw in await log.read_log(0, 1_000_000) if raw.position <= until]
+    ends = {raw.stream_id: raw.version for raw in events if raw.stream_id.startswith("execution:")}
+    found: dict[str, ExecutionState] = {}
+    for stream_id, version in ends.items():
+        state = fold((await log.load(stream_id, version))[0])
+        assert state is not None
+        found[state.execution_id] = state
+    return found
+
+
+def settings(database: Database) -> Settings:
+    return Settings(nats_url="nats://unused", database_url=database.service_url)
+
+
+async def test_the_live_read_models_hold_the_fold_of_every_stream(log: EventLog, database: Database) -> None:
+    async with projecting(log, database):
+        traffic = Traffic(log)
+        await traffic.run(60)
+        last = await caught_up(log, database)
+    found = await states(database)
+    assert found == await folded(log, last)
+    async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
+        cursor = await connection.execute(
+            "select execution_id::text, status, version, open_pauses, due_at, blocks_run + blocks_failed from read.executions"
+        )
+        summaries = {row[0]: row[1:] for row in await cursor.fetchall()}
+        cursor = await connection.execute(
+            "select execution_id::text, path, status, version from read.block_states order by ordinal"
+        )
+        blocks: dict[str, list[tuple[str, str, int]]] = {}
+        for execution_id, path, status, version in await cursor.fetchall():
+            blocks.setdefault(execution_id, []).append((path, status, version))
+        cursor = await connection.execute("select pause_id::text, status from read.pauses")
+        pauses = {row[0]: row[1] for row in await cursor.fetchall()}
+    for execution_id, state in found.items():
+        settled = [b for b in state.blocks.values() if b.status in ("completed", "failed") and not b.reused_from]
+        assert summaries[execution_id] == (
+            state.status,
+            state.version,
+            len(state.open_pauses()),
+            due_at(state),
+            len(settled),
+        )
+        assert blocks.get(execution_id, []) == [(b.path, b.status, b.version) for b in state.blocks.values()]
+    assert pauses == {pause_id: pause.status for state in found.values() for pause_id, pause in state.pauses.items()}
+
+
+async def test_a_rebuild_gives_the_rows_that_the_live_projector_wrote(log: EventLog, database: Database) -> None:
+    async with projecting(log, database):
+        traffic = Traffic(log, seed=2)
+        await traffic.publish(WorkflowId("refunds"))
+        await traffic.run(60)
+        await traffic.publish(WorkflowId("refunds"), 2)
+        last = await caught_up(log, database)
+    live = await rows(database)
+    assert all(live.values())
+    report = await rebuild(settings(database))
+    assert (report.position, report.events, report.is_live) == (last, last, True)
+    assert await rows(database) == live
+    assert (await rebuild(settings(database))).tables == tuple(f"read.{name}" for name in NAMES)
+    assert await rows(database) == live
+
+
+async def test_a_rebuild_to_a_position_gives_the_states_as_they_were(log: EventLog, database: Database) -> None:
+    await Traffic(log, seed=3).run(40)
+    middle = await log.last_position() // 2
+    report = await rebuild(settings(database), to=middle)
+    assert report.tables == tuple(f"read.{name}__at_{middle}" for name in NAMES)
+    assert not report.is_live
+    assert await states(database, f"__at_{middle}") == await folded(log, middle)
+    assert await states(database) == {}
+
+
+async def test_rebuilds_beside_live_traffic_lose_nothing_and_never_go_back(log: EventLog, database: Database) -> None:
+    async with projecting(log, database) as projector:
+        traffic = asyncio.create_task(Traffic(log, seed=4).run(250, at_once=4))
+        rebuilt = 0
+        while not traffic.done() or rebuilt < 3:
+            before = max((state.version for state in (await safe_states(database)).values()), default=0)
+            report = await rebuild(settings(database), ["block_states", "execution_states"] if rebuilt % 2 else None)
+            assert report.is_live
+            assert max((state.version for state in (await states(database)).values()), default=0) >= before
+            rebuilt += 1
+        await traffic
+        last = await caught_up(log, database)
+        assert projector.halted == {}
+    live = await rows(database)
+    await rebuild(settings(database), to=last)
+    assert live == await rows(database, f"__at_{last}")
+    assert await states(database) == await folded(log, last)
+
+
+async def safe_states(database: Database) -> dict[str, ExecutionState]:
+    with suppress(psycopg.errors.UndefinedTable):
+        return await states(database)
+    return {}
+
+
+async def test_what_a_crashed_rebuild_left_behind_is_dropped(log: EventLog, database: Database) -> None:
+    await Traffic(log, seed=5).run(20)
+    async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
+        await connection.execute("set role playhead_service")
+        await connection.execute("create table read.executions__building (leftover integer)")
+    report = await rebuild(settings(database), ["executions"])
+    assert report.events == await log.last_position()
+
+
+async def test_a_rebuild_refuses_what_it_cannot_do(log: EventLog, database: Database) -> None:
+    with pytest.raises(UnknownProjection, match="executions"):
+        await rebuild(settings(database), ["execution"])
+    with pytest.raises(PositionNotReached):
+        await rebuild(settings(database), to=await log.last_position() + 1)
+
+
+async def test_of_two_projectors_one_writes_and_the_other_takes_over(log: EventLog, database: Database) -> None:
+    async with projecting(log, database) as first:
+        await eventually(lambda: is_true(first.is_writer))
+        async with projecting(log, database) as second:
+            await Traffic(log, seed=6).run(10)
+            await caught_up(log, database)
+            assert (first.is_writer, second.is_writer) == (True, False)
+            await cut_connections(database, "5060")
+            await eventually(lambda: is_true(first.is_writer != second.is_writer))
+            await Traffic(log, seed=7).run(10)
+            last = await caught_up(log, database)
+    assert await states(database) == await folded(log, last)
+
+
+async def test_a_projector_goes_on_after_the_database_was_away(log: EventLog, database: Database) -> None:
+    async with projecting(log, database) as projector:
+        await Traffic(log, seed=8).run(10)
+        await caught_up(log, database)
+        await cut_connections(database)
+        await Traffic(log, seed=9).run(10)
+        last = await caught_up(log, database)
+        assert projector.halted == {}
+    assert await states(database) == await folded(log, last)
+
+
+async def test_an_event_nobody_knows_stops_those_who_read_it_and_nobody_else(log: EventLog, database: Database) -> None:
+    traffic = Traffic(log, seed=10)
+    await traffic.run(10)
+    before = await log.last_position()
+    async with await psycopg.AsyncConnection.connect(database.owner_url) as connection:
+        # As a newer Playhead would write it.
+        await connection.execute(
+            "insert into log.events (stream_id, version, event_id, type, tenant, recorded_at, data, meta, prev_hash, hash) "
+            "select stream_id, 9999, gen_random_uuid(), 'block.imagined', tenant, recorded_at, "
+            '\'{"type":"block.imagined"}\', meta, hash, hash from log.events where position = 1'
+        )
+    await traffic.publish(WorkflowId("later"))
+    await traffic.run(5)
+    async with projecting(log, database) as projector:
+        await caught_up(log, database, ["workflows"])
+        await eventually(lambda: is_true(len(projector.halted) == 4))
+        with pytest.raises(ProjectionStopped, match=r"executions stopped: at position \d+ \(block.imagined"):
+            await projector.check()
+        assert set(projector.halted) == set(NAMES) - {"workflows"}
+        assert {halt.at.position for halt in projector.halted.values()} == {before}
+    assert await states(database) == await folded(log, before)
+    assert len((await rows(database))["workflows"]) == 1
+
+
+async def test_a_table_of_another_version_waits_for_a_rebuild(log: EventLog, database: Database) -> None:
+    await Traffic(log, seed=11).run(10)
+    async with projecting(log, database):
+        await caught_up(log, database)
+    async with await psycopg.AsyncConnection.connect(database.owner_url) as connection:
+        await connection.execute("alter table read.pauses drop column digest")
+    async with projecting(log, database) as projector:
+        await eventually(lambda: is_true("playhead rebuild pauses" in str(projector.halted.get("pauses"))))
+        await Traffic(log, seed=12).run(10)
+        await caught_up(log, database, [name for name in NAMES if name != "pauses"])
+        await rebuild(settings(database), ["pauses"])
+        last = await caught_up(log, database)
+        await eventually(lambda: is_true(not projector.halted))
+    live = await rows(database)
+    await rebuild(settings(database), to=last)
+    assert live == await rows(database, f"__at_{last}")
+
+
+async def test_folding_in_any_batches_gives_the_same_and_keeps_nothing_that_waits(log: EventLog) -> None:
+    await Traffic(log, seed=13).run(40)
+    batch = await log.read_log(0, 100_000)
+    small, none_kept = Folding(log), Folding(log, keep=0)
+    final: dict[str, ExecutionState] = {}
+    for start in range(0, len(batch), 7):
+        part: list[RawEvent] = batch[start : start + 7]
+        changes = await small.changes(part, {"execution"})
+        again = await none_kept.changes(part, {"execution"})
+        assert [change.state for change in again.executions] == [change.state for change in changes.executions]
+        final |= {change.state.execution_id: change.state for change in changes.executions}
+    assert final == await folded(log, batch[-1].position)
+    assert len(none_kept) == 0
+    active = [state for state in final.values() if not state.is_ended and state.status != "paused"]
+    assert len(small) == len(active)
+
+
+async def test_an_execution_is_listed_as_due_until_somebody_has_to_wait_for_a_person(
+    log: EventLog, database: Database
+) -> None:
+    execution_id = ExecutionId(new_id())
+    created = ExecutionCreated(workflow_id=WorkflowId("w"), workflow_version=1, digest="d" * 64)
+    started = ExecutionStarted(executor="e", epoch=1, command="c")
+    events = [new_event(data, TENANTS[0], WorkflowId("w"), execution_id) for data in (created, started)]
+    await log.append(execution_stream(execution_id), GENESIS, events)
+    async with projecting(log, database):
+        await caught_up(log, database)
+    async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
+        cursor = await connection.execute(
+            "select execution_id::text, tenant, due_at, version, status from read.executions where due_at < now() order by due_at limit 5"
+        )
+        assert await cursor.fetchall() == [
+            (execution_id, "acme", events[1].recorded_at, 2, "running"),
+        ]
+
+
+async def is_true(value: bool) -> bool:
+    return value
+
+
+async def cut_connections(database: Database, holding_lock: str | None = None) -> None:
+    """Break every connection to this database, or those that hold an advisory lock."""
+    async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
+        await connection.execute(
+            "select pg_terminate_backend(a.pid) from pg_stat_activity a where a.datname = current_database() "
+            "and a.pid <> pg_backend_pid() and (%s::text is null or exists (select from pg_locks l where l.pid = a.pid "
+            "and l.locktype = 'advisory' and l.objid::text = %s and l.granted))",
+            (holding_lock, holding_lock),
+        )
