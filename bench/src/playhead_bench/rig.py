@@ -1,6 +1,7 @@
 """A system to measure: embedded servers on a fresh directory, services as processes, and a client's few calls."""
 
 import asyncio
+import base64
 import os
 import sys
 import tempfile
@@ -11,7 +12,9 @@ from pathlib import Path
 from time import perf_counter
 
 import msgspec
+import psycopg
 
+from playhead_bench.client import Client
 from playhead_contracts import subjects
 from playhead_contracts.commands import Run
 from playhead_contracts.events import Actor, EventData, ExecutionCompleted, Json, NewEvent, WorkflowPublished
@@ -23,6 +26,7 @@ from playhead_engine.traits import BlockTraits
 from playhead_eventlog import GENESIS, EventLog, migrate, open_log
 from playhead_runtime.bus import Bus, connect_bus
 from playhead_runtime.embedded import Servers, embedded_servers
+from playhead_runtime.embedded_nats import free_port
 from playhead_runtime.extensions import custom_block_types
 from playhead_runtime.ids import new_id
 from playhead_runtime.provision import provision
@@ -31,12 +35,26 @@ TENANT = TenantId("bench")
 ACTOR = Actor(kind="system", name="bench")
 SERVICE_LOGIN = "playhead"
 
+# The relay notes its own checkpoint only now and then; the stream itself says how far it is.
+_READ_MODELS_AT = "select min(position) from read.checkpoints where projection <> 'relay'"
+
 
 class Created(msgspec.Struct, frozen=True):
     """An execution in the log whose command was not sent yet."""
 
     execution_id: ExecutionId
     frame: str
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """How far the bus copy was, and when that was seen."""
+
+    position: int
+    at: float
+
+    def since(self, earlier: "Copied") -> float:
+        """Seconds."""
+        return self.at - earlier.at
 
 
 class Rig:
@@ -76,7 +94,7 @@ class Rig:
         await self.log.append(workflow_stream(TENANT, workflow_id), GENESIS, [_event(published, workflow_id, None)])
         return workflow_id
 
-    async def create(self, document: dict[str, Json], count: int, input: Json = None) -> list[Created]:  # noqa: A002
+    async def create(self, document: dict[str, Json], count: int, input: Json = None) -> list[Created]:
         """Put executions into the log, without their commands."""
         created = admit(parse(document, self._traits), 1, digest_of(document), Request(input=input))
 
@@ -113,7 +131,54 @@ class Rig:
                 await asyncio.sleep(0.005)
         return perf_counter()
 
-    async def warm_up(self, document: dict[str, Json], input: Json = None) -> None:  # noqa: A002
+    async def stop(self, process: asyncio.subprocess.Process) -> None:
+        """End a service before the rig does."""
+        await _stopped(process)
+
+    async def serve_all(self) -> Client:
+        """All four services; returns when the gateway is ready."""
+        port = free_port()
+        for service in ("executor", "hitl", "projector"):
+            await self.serve(service)
+        await self.serve("gateway", host="127.0.0.1", port=port, open_tenant=TENANT)
+        client = Client(port)
+        while not client.is_ready():  # noqa: ASYNC110 - another process: there is no event to wait for
+            await asyncio.sleep(0.05)
+        return client
+
+    async def is_published(self, document: dict[str, Json]) -> bool:
+        return bool(await self.log.read(workflow_stream(TENANT, WorkflowId(document["id"]))))
+
+    async def caught_up(self) -> float:
+        """Wait until read models and bus copy are where the log is; the moment at which they were."""
+        position = await self.log.last_position()
+        async with await psycopg.AsyncConnection.connect(self.servers.database_url, autocommit=True) as connection:
+            while True:
+                try:
+                    rows = await (await connection.execute(_READ_MODELS_AT)).fetchall()
+                except psycopg.errors.UndefinedTable:
+                    rows = []
+                if rows and rows[0][0] is not None and int(rows[0][0]) >= position:
+                    break
+                await asyncio.sleep(0.005)
+        await self.copied(position)
+        return perf_counter()
+
+    async def copied(self, position: int) -> Copied:
+        """Wait until the bus copy has reached a position of the log; how far it was then."""
+        while True:
+            answer = await self.bus.api(
+                f"STREAM.MSG.GET.{subjects.EVENTS_STREAM}", b'{"last_by_subj":"%b"}' % subjects.EVENTS_FILTER.encode()
+            )
+            message = msgspec.json.decode(answer).get("message")
+            if message is not None:
+                headers = base64.b64decode(message["hdrs"]).decode().lower()
+                reached = int(headers.split("playhead-position:")[1].split("\r\n")[0])
+                if reached >= position:
+                    return Copied(reached, perf_counter())
+            await asyncio.sleep(0.005)
+
+    async def warm_up(self, document: dict[str, Json], input: Json = None) -> None:
         """Run one execution to its end, so that processes are up and definitions are read."""
         position = await self.log.last_position()
         await self.command(await self.create(document, 1, input))
@@ -125,7 +190,6 @@ async def rig() -> AsyncGenerator[Rig]:
     """A fresh system. Everything is gone afterwards."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playhead-bench-")))
-        folder.chmod(0o755)
         servers = await stack.enter_async_context(embedded_servers(folder / "data"))
         await migrate(servers.owner_database_url, SERVICE_LOGIN)
         log = await stack.enter_async_context(open_log(servers.database_url))

@@ -60,6 +60,13 @@ log = logging.getLogger(__name__)
 _RECONNECT_WAIT_SECONDS = 0.25
 _CLOSE_SECONDS = 2.0
 _ATTEMPT_SECONDS = 2.0
+_UNSENT_LIMIT = 16 << 20
+"""Bytes that may wait to be written. Beyond its own limit the library waits for a flush that never comes when
+the connection breaks meanwhile, and swallows the cancellation of whoever waits. So ours is lower, and kept
+here.
+"""
+_LIBRARY_UNSENT_LIMIT = 64 << 20
+_FULL_WAIT_SECONDS = 0.002
 _RETRY_WAIT_SECONDS = 0.1
 
 
@@ -96,6 +103,11 @@ class Bus:
     def is_connected(self) -> bool:
         return self._client.is_connected
 
+    @property
+    def max_payload(self) -> int:
+        """The most bytes that the server takes in one message, headers included."""
+        return self._client.max_payload
+
     async def check(self, timeout_seconds: float = 1.0) -> None:
         """Return when the bus and its JetStream answer. Raises BusUnavailable."""
         if not self.is_connected:
@@ -113,15 +125,11 @@ class Bus:
         Raises MessageTooLarge.
         """
         try:
-            await self._client.publish(subject, data, reply, dict(headers) if headers else None)
-        except nats.errors.MaxPayloadError as exc:
-            raise self._too_large(data) from exc
-        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError) as exc:
+            await self._write(subject, data, reply, dict(headers) if headers else None)
+        except BusUnavailable as exc:
             if not self._dropping:
                 self._dropping = True
-                log.warning(
-                    "dropping messages until the bus is back", extra={"bus": self._where, "error": str(exc)}
-                )
+                log.warning("dropping messages until the bus is back", extra={"bus": self._where, "error": str(exc)})
 
     async def send(
         self,
@@ -150,9 +158,7 @@ class Bus:
                 return _is_duplicate(subject, answer.data)
             except BusUnavailable as exc:
                 if loop.time() + _RETRY_WAIT_SECONDS >= deadline:
-                    raise BusUnavailable(
-                        f"the bus did not take {subject} in {timeout_seconds:g} s: {exc}"
-                    ) from exc
+                    raise BusUnavailable(f"the bus did not take {subject} in {timeout_seconds:g} s: {exc}") from exc
                 # A stream that is not there yet answers at once; do not spin.
                 await asyncio.sleep(_RETRY_WAIT_SECONDS)
 
@@ -160,9 +166,7 @@ class Bus:
         """Give a message to the stream that owns `subject`, without waiting: a nudge. Lossy, as `publish`."""
         await self.publish(subject, data, {"Nats-Msg-Id": msg_id})
 
-    async def schedule(
-        self, subject_timer: str, target_subject: str, due: datetime, data: bytes, msg_id: str
-    ) -> None:
+    async def schedule(self, subject_timer: str, target_subject: str, due: datetime, data: bytes, msg_id: str) -> None:
         """Have `data` sent to `target_subject` at `due` (0 to 0.25 s late). Both subjects belong to one
         stream.
 
@@ -170,9 +174,7 @@ class Bus:
         time in the past fires at once. Errors as `send`.
         """
         at = due.astimezone(UTC).strftime("@at %Y-%m-%dT%H:%M:%S.%fZ")
-        await self.send(
-            subject_timer, data, msg_id, {"Nats-Schedule": at, "Nats-Schedule-Target": target_subject}
-        )
+        await self.send(subject_timer, data, msg_id, {"Nats-Schedule": at, "Nats-Schedule-Target": target_subject})
 
     async def unschedule(self, subject: str) -> None:
         """Take back the timer on this subject; nothing happens if there is none (any more). Raises
@@ -194,9 +196,7 @@ class Bus:
             raise NoAnswer(f"{subject} failed: {answer.headers['Nats-Service-Error']}")
         return answer.data
 
-    async def serve(
-        self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], queue: str = ""
-    ) -> Subscription:
+    async def serve(self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], queue: str = "") -> Subscription:
         """Answer requests on `subject`, each in a task of its own. Servers with the same `queue` share the
         requests.
 
@@ -209,6 +209,23 @@ class Bus:
             task.add_done_callback(self._tasks.discard)
 
         return await self.listen(subject, on_request, queue)
+
+    async def request_framed(self, subject: str, frames: Callable[[str], bytes], timeout_seconds: float) -> bytes:
+        """Send many messages as bytes of the NATS protocol, and return the answer to the last of them.
+
+        `frames` makes them (`HPUB ...`), given the reply subject for the last one, which goes to `subject`.
+        For batches whose messages are built more cheaply than one by one. Errors as `request`.
+        """
+
+        async def write(reply: str) -> None:
+            if not self.is_connected:
+                raise BusUnavailable(f"the bus at {self._where} is not connected")
+            await self._wait_for_room()
+            # The library has no public way to hand over what is framed already.
+            await self._client._send_command(frames(reply))  # pyright: ignore[reportPrivateUsage]
+            await self._client._flush_pending()  # pyright: ignore[reportPrivateUsage]
+
+        return (await self._exchange(subject, write, timeout_seconds)).data
 
     async def api(self, name: str, body: bytes, timeout_seconds: float = 5.0) -> bytes:
         """Call the JetStream API (`STREAM.INFO.X`) and return its JSON answer, which may hold an error."""
@@ -242,9 +259,10 @@ class Bus:
 
     # -- inside
 
-    async def _ask(
-        self, subject: str, data: bytes, headers: dict[str, str] | None, timeout_seconds: float
-    ) -> Message:
+    async def _ask(self, subject: str, data: bytes, headers: dict[str, str] | None, timeout_seconds: float) -> Message:
+        return await self._exchange(subject, lambda reply: self._write(subject, data, reply, headers), timeout_seconds)
+
+    async def _exchange(self, subject: str, send: Callable[[str], Awaitable[None]], timeout_seconds: float) -> Message:
         loop = asyncio.get_running_loop()
         reply = f"{self._inbox}.{next(self._numbers)}"
         future: asyncio.Future[Message] = loop.create_future()
@@ -253,18 +271,32 @@ class Bus:
             timeout_seconds, _fail, future, NoAnswer(f"no answer on {subject} in {timeout_seconds:g} s")
         )
         try:
-            await self._client.publish(subject, data, reply, headers)
+            await send(reply)
             answer = await future
-        except nats.errors.MaxPayloadError as exc:
-            raise self._too_large(data) from exc
-        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError) as exc:
-            raise BusUnavailable(f"the bus at {self._where} is away: {exc}") from exc
         finally:
             late.cancel()
             del self._waiting[reply]
         if not answer.data and answer.headers.get("Status") == "503":
             raise NobodyThere(subject)
         return answer
+
+    async def _write(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Hand a message to the connection; while it is away, to what is sent when it is back."""
+        await self._wait_for_room()
+        try:
+            await self._client.publish(subject, data, reply, headers)
+        except nats.errors.MaxPayloadError as exc:
+            limit = self._client.max_payload
+            raise MessageTooLarge(f"{len(data)} bytes are more than the {limit} of a message") from exc
+        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError) as exc:
+            raise BusUnavailable(f"the bus at {self._where} is away: {exc}") from exc
+
+    async def _wait_for_room(self) -> None:
+        """Wait while the bus is slow. Raises BusUnavailable when it is away and the buffer is full."""
+        while self._client.pending_data_size > _UNSENT_LIMIT:
+            if not self.is_connected:
+                raise BusUnavailable(f"the bus at {self._where} is away, and the buffer is full")
+            await asyncio.sleep(_FULL_WAIT_SECONDS)
 
     async def _on_answer(self, message: Message) -> None:
         future = self._waiting.get(message.subject)
@@ -314,16 +346,9 @@ class Bus:
         except TimeoutError as exc:
             raise BusUnavailable(f"the bus at {self._where} is away") from exc
 
-    def _too_large(self, data: bytes) -> MessageTooLarge:
-        return MessageTooLarge(
-            f"{len(data)} bytes are more than the {self._client.max_payload} that a message may have"
-        )
-
     # -- the connection
 
-    async def open(
-        self, url: str, name: str, user: str | None, password: str | None, wait_seconds: float
-    ) -> None:
+    async def open(self, url: str, name: str, user: str | None, password: str | None, wait_seconds: float) -> None:
         last_error: list[Exception] = []
 
         async def on_error(exc: Exception) -> None:
@@ -331,7 +356,9 @@ class Bus:
             # on_disconnect.
             if self._up.is_set():
                 log.warning("bus error", extra={"bus": self._where, "error": repr(exc)})
-            last_error[:] = [exc]
+            # What follows a refused password is only that the connection is closed.
+            if not last_error or "authorization" not in str(last_error[0]).lower():
+                last_error[:] = [exc]
 
         async def on_disconnect() -> None:
             if self._up.is_set():
@@ -362,6 +389,8 @@ class Bus:
                     connect_timeout=2,
                     ping_interval=5,
                     max_outstanding_pings=2,
+                    pending_size=_LIBRARY_UNSENT_LIMIT,
+                    flush_timeout=_ATTEMPT_SECONDS,
                 )
         except (TimeoutError, nats.errors.Error, OSError) as exc:
             cause = last_error[0] if last_error else exc

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from playhead_contracts.errors import PlayheadError
-from playhead_runtime.embedded_nats import NatsServer, free_port, is_port_free
+from playhead_runtime.embedded_nats import NatsServer
 from playhead_runtime.embedded_postgres import PostgresServer
 from playhead_runtime.settings import read_settings
 
@@ -47,14 +47,18 @@ class AlreadyRunning(PlayheadError):
         self.pid = pid
 
 
-class _Kept(msgspec.Struct, kw_only=True):
-    """What stays the same from start to start."""
+def _password() -> str:
+    return secrets.token_hex(24)
 
-    nats_port: int
-    nats_password: str
-    postgres_port: int
-    owner_password: str
-    service_password: str
+
+class _Kept(msgspec.Struct, kw_only=True):
+    """What stays the same from start to start. A port of 0 is yet to be chosen."""
+
+    nats_port: int = 0
+    nats_password: str = msgspec.field(default_factory=_password)
+    postgres_port: int = 0
+    owner_password: str = msgspec.field(default_factory=_password)
+    service_password: str = msgspec.field(default_factory=_password)
 
 
 @asynccontextmanager
@@ -66,7 +70,9 @@ async def embedded_servers(data: Path, settings: EmbeddedSettings | None = None)
     """
     settings = settings or read_settings(EmbeddedSettings, os.environ)
     with _locked(data):
-        kept = _keep(data / "servers.json")
+        kept = _read_kept(data / "servers.json")
+        # The passwords must be known before the cluster is made with them.
+        _write_kept(data / "servers.json", kept)
         nats = NatsServer(
             data / "nats",
             port=kept.nats_port,
@@ -83,25 +89,23 @@ async def embedded_servers(data: Path, settings: EmbeddedSettings | None = None)
             log=data / "postgres.log",
         )
         try:
-            await _start(nats, postgres)
-            yield Servers(
-                nats_url=nats.url, database_url=postgres.url(), owner_database_url=postgres.url(owner=True)
-            )
+            await asyncio.to_thread(postgres.prepare)
+            await _start(postgres)
+            await _start(nats)
+            kept.nats_port, kept.postgres_port = nats.port, postgres.port
+            _write_kept(data / "servers.json", kept)
+            yield Servers(nats_url=nats.url, database_url=postgres.url(), owner_database_url=postgres.url(owner=True))
         finally:
             # Shielded: stopping in order is worth more than being cancelled quickly, and takes 0.1 s.
-            await asyncio.shield(
-                asyncio.gather(asyncio.to_thread(nats.stop), asyncio.to_thread(postgres.stop))
-            )
+            await asyncio.shield(asyncio.gather(asyncio.to_thread(nats.stop), asyncio.to_thread(postgres.stop)))
 
 
-async def _start(nats: NatsServer, postgres: PostgresServer) -> None:
-    # Waiting goes to threads, so that a signal is heard meanwhile. Starting does not: a server ends with
-    # the thread that started it.
-    await asyncio.to_thread(postgres.prepare)
-    postgres.spawn()
-    nats.spawn()
-    await asyncio.to_thread(postgres.wait_ready)
-    await asyncio.to_thread(nats.wait_ready)
+async def _start(server: NatsServer | PostgresServer) -> None:
+    # Waiting goes to threads, so that a signal is heard meanwhile. Starting does not: a server ends with the
+    # thread that started it.
+    server.spawn()
+    while not await asyncio.to_thread(server.is_up):
+        server.spawn()
 
 
 @contextmanager
@@ -121,23 +125,12 @@ def _locked(data: Path) -> Generator[None]:
         os.close(fd)
 
 
-def _keep(file: Path) -> _Kept:
-    if file.exists():
-        kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
-    else:
-        kept = _Kept(
-            nats_port=free_port(),
-            nats_password=secrets.token_hex(24),
-            postgres_port=free_port(),
-            owner_password=secrets.token_hex(24),
-            service_password=secrets.token_hex(24),
-        )
-    if not is_port_free(kept.nats_port):
-        kept.nats_port = free_port()
-    if not is_port_free(kept.postgres_port):
-        kept.postgres_port = free_port()
+def _read_kept(file: Path) -> _Kept:
+    return msgspec.json.decode(file.read_bytes(), type=_Kept) if file.exists() else _Kept()
+
+
+def _write_kept(file: Path, kept: _Kept) -> None:
     new = file.with_suffix(".new")
     new.touch(mode=0o600)
     new.write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
     new.rename(file)
-    return kept

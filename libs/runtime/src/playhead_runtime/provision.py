@@ -53,6 +53,13 @@ async def provision(
     await _ensure_consumer(bus, _executor_consumer(ack_wait_seconds))
 
 
+async def provision_events(bus: Bus, replicas: int = 1, *, sizes: StreamSizes | None = None) -> None:
+    """Make or update the stream of the bus copy alone. Errors as `provision`."""
+    for config in _streams(replicas, sizes or StreamSizes()):
+        if config["name"] == subjects.EVENTS_STREAM:
+            await _ensure_stream(bus, config)
+
+
 def _streams(replicas: int, sizes: StreamSizes) -> list[dict[str, Any]]:
     common = {
         "storage": "file",

@@ -133,9 +133,7 @@ class Puller:
         self._ended = None
         # no_wait together with expires: wait for the first message, then end with the last that is there.
         request = {"batch": batch, "expires": int(seconds * 1e9), "no_wait": True}
-        await self._bus.publish(
-            self._next, msgspec.json.encode(request), reply=f"{self._inbox}.{self._round}"
-        )
+        await self._bus.publish(self._next, msgspec.json.encode(request), reply=f"{self._inbox}.{self._round}")
 
     async def _wait(self, deadline: float) -> None:
         """Return when the batch is complete, when the server has ended it, or when the time is over."""
@@ -158,9 +156,7 @@ class Puller:
                 self._wake.set()
         elif message.subject == f"{self._inbox}.{self._round}":
             status = message.headers.get("Status", "")
-            self._ended = (
-                status if status in _NO_MORE else f"{status} {message.headers.get('Description', '')}".strip()
-            )
+            self._ended = status if status in _NO_MORE else f"{status} {message.headers.get('Description', '')}".strip()
             self._wake.set()
 
     def _on_reconnect(self) -> None:

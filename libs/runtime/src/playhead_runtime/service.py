@@ -25,25 +25,15 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        fields = "".join(
-            f" {name}={_shown(value)}" for name, value in vars(record).items() if name not in _NOT_FIELDS
-        )
+        fields = "".join(f" {name}={_shown(value)}" for name, value in vars(record).items() if name not in _NOT_FIELDS)
         line = f"{at.replace('+00:00', 'Z')} {record.levelname} {record.name} {record.getMessage()}{fields}"
         # Newlines are escaped, so that a traceback is one line, too.
-        return (
-            line
-            if record.exc_info is None
-            else f"{line} error={_shown(self.formatException(record.exc_info))}"
-        )
+        return line if record.exc_info is None else f"{line} error={_shown(self.formatException(record.exc_info))}"
 
 
 def _shown(value: object) -> str:
     text = str(value)
-    return (
-        text
-        if text and text.isprintable() and not set(text) & set(' "=')
-        else msgspec.json.encode(text).decode()
-    )
+    return text if text and text.isprintable() and not set(text) & set(' "=') else msgspec.json.encode(text).decode()
 
 
 def set_up_logging(level: int | str = logging.INFO) -> None:
@@ -51,6 +41,8 @@ def set_up_logging(level: int | str = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # It logs whole URLs, which may hold secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def run_service(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:

@@ -1,0 +1,59 @@
+# Everything a developer does, and CI too. Needs make, and python3 (3.11 or later) with venv; nothing else.
+
+UV_VERSION := >=0.13,<0.14
+PYTHON ?= python3
+# Each worker has its own servers, so more workers than this cost more than they bring on two cores.
+WORKERS ?= 2
+
+BIN := .venv/bin
+STAMP := .venv/.up-to-date
+MEMBERS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml cli/pyproject.toml bench/pyproject.toml)
+
+# pyright comes with its program and with a Node from PyPI: it takes those, looks for no other and for no news.
+export PYRIGHT_PYTHON_GLOBAL_NODE := off
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := on
+export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/.venv/cache
+# Where the machine has certificates of its own they count: a company's proxy is known to them alone.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/*),true,false)
+# Another environment that happens to be active is not ours.
+unexport VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## Install everything into .venv
+
+demo: $(STAMP) ## Run the demo: a workflow, a pause, time travel, run-from-block
+	$(BIN)/playhead demo --yes
+
+test: $(STAMP) ## Run all tests on real servers
+	$(BIN)/pytest -n $(WORKERS)
+
+check: $(STAMP) ## Lint, format, types, imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(STAMP) ## Run all benchmarks
+	$(BIN)/playhead bench all
+
+clean: ## Remove what setup made
+	rm -rf .venv .boot
+
+# The uv on PATH if it is of the right version, else one of our own: the workspace's build backend goes with it.
+$(STAMP): uv.lock pyproject.toml $(MEMBERS)
+	@echo 'setting up .venv'
+	@uv=uv; case "$$(uv --version 2>/dev/null)" in \
+		"uv 0.13."*) ;; \
+		*) uv=.boot/bin/uv; test -x $$uv || { $(PYTHON) -m venv .boot && .boot/bin/pip install --quiet 'uv$(UV_VERSION)'; } ;; \
+	esac && $$uv sync --locked --quiet
+	@touch $@

@@ -1,0 +1,98 @@
+"""`playhead bench ...`: one command per row of the table of figures."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+import uvloop
+
+from playhead_bench.scenarios.latency import measure_latency, measure_rerun, measure_resume
+from playhead_bench.scenarios.log import measure_append
+from playhead_bench.scenarios.projections import measure_rebuild, measure_relay
+from playhead_bench.scenarios.throughput import measure_chain10, measure_sequence
+from playhead_bench.table import Figure, show
+
+app = typer.Typer(help="Measure Playhead on this machine: real servers, every append fsynced.", no_args_is_help=True)
+
+Runs = Annotated[int, typer.Option(min=1, max=50, help="How often each figure is measured; the median counts.")]
+
+
+def _print(measure: Callable[[], Awaitable[list[Figure]]]) -> None:
+    async def measured() -> list[Figure]:
+        return await measure()
+
+    show(uvloop.run(measured()))
+
+
+@app.command()
+def append(runs: Runs = 5) -> None:
+    """The raw append limit of the log."""
+    _print(lambda: measure_append(runs))
+
+
+@app.command()
+def chain10(runs: Runs = 5, pure: bool = False) -> None:
+    """10-block chains, 100 executions in flight, one executor."""
+    _print(lambda: measure_chain10(runs, pure))
+
+
+@app.command()
+def latency(runs: Runs = 5) -> None:
+    """One block, one execution at a time, HTTP sync."""
+    _print(lambda: measure_latency(runs))
+
+
+@app.command()
+def resume(runs: Runs = 5) -> None:
+    """From an answer to the final result."""
+    _print(lambda: measure_resume(runs))
+
+
+@app.command()
+def sequence(runs: Runs = 5) -> None:
+    """One execution of 400 blocks in a row, a barrier at each."""
+    _print(lambda: measure_sequence(runs))
+
+
+@app.command()
+def rerun(runs: Runs = 5) -> None:
+    """Run from block 5 of 10 to completion."""
+    _print(lambda: measure_rerun(runs))
+
+
+@app.command()
+def relay(runs: Runs = 3) -> None:
+    """The bus copy, from an empty stream to the head of the log."""
+    _print(lambda: measure_relay(runs))
+
+
+@app.command()
+def rebuild(runs: Runs = 3) -> None:
+    """All read models, from position 0 to the head."""
+    _print(lambda: measure_rebuild(runs))
+
+
+@app.command("all")
+def everything(runs: Runs = 5) -> None:
+    """Every figure, one after the other."""
+    few = min(runs, 3)
+    measures: list[Callable[[], Awaitable[list[Figure]]]] = [
+        lambda: measure_append(runs),
+        lambda: measure_chain10(runs, pure=False),
+        lambda: measure_chain10(runs, pure=True),
+        lambda: measure_latency(runs),
+        lambda: measure_resume(runs),
+        lambda: measure_sequence(runs),
+        lambda: measure_rerun(runs),
+        lambda: measure_relay(few),
+        lambda: measure_rebuild(few),
+    ]
+
+    async def measured() -> list[Figure]:
+        return [figure for measure in measures for figure in await measure()]
+
+    show(uvloop.run(measured()))
+
+
+if __name__ == "__main__":
+    app()
