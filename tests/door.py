@@ -45,7 +45,11 @@ blocks:
 ASKING = """
 id: asking
 blocks:
-  ask: {type: human, message: "Pay?", form: {type: object, required: [approved], properties: {approved: {type: boolean}}}, next: pay}
+  ask:
+    type: human
+    message: "Pay?"
+    form: {type: object, required: [approved], properties: {approved: {type: boolean}}}
+    next: pay
   pay: {type: function, code: "{'paid': True}"}
 """
 

@@ -1,0 +1,141 @@
+"""What callers send: the bodies of requests, decoded strictly. What is not known is refused, never ignored."""
+
+import re
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from playhead_contracts.errors import Fault
+from playhead_contracts.events import Json, Mode
+from playhead_contracts.pointers import pointer
+from playhead_gateway.problems import BadRequest, InvalidRequest, NotSupportedYet, UnsupportedMediaType
+
+T = TypeVar("T", bound="Body")
+
+_UNKNOWN = re.compile(r"Object contains unknown field")
+_PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_BYTE = re.compile(r"\(byte (\d+)\)")
+_KEY = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_LONGEST_KEY = 255
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object that a call takes."""
+
+
+class StartExecution(Body, frozen=True, kw_only=True):
+    input: Json = None
+    mode: Mode = "sync"
+    outputs: tuple[str, ...] | None = None
+    variables: dict[str, Json] = {}
+    version: int | None = None
+    timeout: Json | UnsetType = UNSET
+    max_concurrency: Json | UnsetType = UNSET
+
+
+class Cancel(Body, frozen=True, kw_only=True):
+    reason: str | None = None
+
+
+class Rerun(Body, frozen=True, kw_only=True):
+    from_block: str
+    input: Json | UnsetType = UNSET
+    at_version: int | None = None
+    definition: Literal["same", "latest"] = "same"
+    early_cutoff: bool = False
+    dry_run: bool = False
+    mode: Mode = "sync"
+
+
+class ResumePause(Body, frozen=True, kw_only=True):
+    input: dict[str, Json]
+    digest: str | None = None
+
+
+class Approvals(Body, frozen=True, kw_only=True):
+    items: list[msgspec.Raw]
+    """Each an `Approval`. They are read one by one, so that a bad one harms no other."""
+
+
+class Approval(Body, frozen=True, kw_only=True):
+    """`input` is the whole answer; without it the answer is `approved` and `reason`."""
+
+    pause_id: str | None = None
+    tool_call_id: str | None = None
+    approved: bool
+    reason: str | None = None
+    input: dict[str, Json] | None = None
+    digest: str | None = None
+
+    def answer(self) -> dict[str, Json]:
+        if self.input is not None:
+            return self.input
+        said: dict[str, Json] = {"approved": self.approved}
+        return said if self.reason is None else said | {"reason": self.reason}
+
+
+def read_body(body: bytes, kind: type[T], content_type: str | None = "application/json") -> T:
+    """The body as `kind`; none at all reads as `{}`.
+
+    Raises BadRequest for what is not JSON (with its place), InvalidRequest for JSON that `kind` does not take,
+    UnsupportedMediaType for another content type, and NotSupportedYet.
+    """
+    if not body:
+        body = b"{}"
+    elif media_type(content_type) not in ("application/json", ""):
+        raise UnsupportedMediaType(f"send application/json, not {media_type(content_type)[:100]}")
+    try:
+        found = msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest("the body is not what this call takes", errors=_faults(exc, body, kind)) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadRequest(f"the body is not valid JSON: {_placed(str(exc), body)}") from exc
+    except RecursionError as exc:
+        raise BadRequest("the body is nested too deeply") from exc
+    for name in ("timeout", "max_concurrency", "early_cutoff"):
+        if getattr(found, name, UNSET) not in (UNSET, False):
+            raise NotSupportedYet(f"{name} is not supported yet", errors=[Fault(pointer(name), "not supported yet")])
+    return found
+
+
+def media_type(content_type: str | None) -> str:
+    """The media type without its parameters, in lower case."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def read_idempotency_key(header: str | None) -> str | None:
+    """The key of an Idempotency-Key header: a quoted string of RFC 8941, or bare. Raises BadRequest."""
+    if header is None:
+        return None
+    text = header.strip()
+    quoted = _KEY.fullmatch(text)
+    key = re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else text
+    if not 0 < len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable():
+        raise BadRequest(f"Idempotency-Key is 1 to {_LONGEST_KEY} printable ASCII characters")
+    return key
+
+
+def _faults(error: msgspec.ValidationError, body: bytes, kind: type[Body]) -> list[Fault]:
+    text, _, place = str(error).partition(" - at `")
+    if _UNKNOWN.match(text):
+        known = [field.encode_name for field in msgspec.structs.fields(kind)]
+        sent: dict[str, Any] = msgspec.json.decode(body)
+        hint = f"members: {', '.join(known)}"
+        return [Fault(pointer(name), "unknown member", hint) for name in sent if name not in known]
+    return [Fault(_pointer(place), text)]
+
+
+def _pointer(place: str) -> str:
+    """Msgspec's `$.outputs[1]` as a JSON Pointer. A map's value, `[...]`, is not told apart by its key."""
+    return pointer(*(name or int(index) for name, index in _PATH_STEP.findall(place)))
+
+
+def _placed(text: str, body: bytes) -> str:
+    found = _BYTE.search(text)
+    if found is None:
+        return f"{text} (after byte {len(body)})"
+    at = int(found.group(1))
+    line = body.count(b"\n", 0, at) + 1
+    column = at - (body.rfind(b"\n", 0, at) + 1) + 1
+    return f"{_BYTE.sub('', text).strip()} at line {line}, column {column}"

@@ -1,0 +1,1 @@
+"""One function per thing that callers want: load, fold, decide, append, answer."""

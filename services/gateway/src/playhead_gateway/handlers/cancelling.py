@@ -1,0 +1,45 @@
+"""Asking an execution to stop."""
+
+from http import HTTPStatus
+
+import msgspec
+
+from playhead_contracts import subjects
+from playhead_contracts.commands import Cancel
+from playhead_contracts.errors import VersionConflict
+from playhead_contracts.ids import execution_stream
+from playhead_engine.admission import decide_cancel
+from playhead_gateway.access import Caller
+from playhead_gateway.handlers.listening import Reply, links_of
+from playhead_gateway.handlers.loading import load_execution, new_events, send_command
+from playhead_gateway.services import Services
+
+
+class CancelRecorded(msgspec.Struct, frozen=True, kw_only=True):
+    """The request is recorded; the execution ends once what is in flight has ended."""
+
+    execution_id: str
+    status: str
+    cancel_requested: bool = True
+    links: dict[str, str]
+
+
+async def cancel_execution(services: Services, caller: Caller, execution_id: str, reason: str | None) -> Reply:
+    """Record the wish to stop, and tell the executors. Raises ExecutionHasEnded, ExecutionUnknown, LogUnavailable."""
+    while True:
+        loaded = await load_execution(services, caller, execution_id)
+        state = loaded.state
+        facts = decide_cancel(state, reason)
+        events = new_events(services, caller, state.workflow_id, state.execution_id, facts)
+        try:
+            if events:
+                appended = await services.log.append(execution_stream(state.execution_id), loaded.head, events)
+                live = subjects.live(state.tenant, state.execution_id)
+                await services.bus.publish(live, b"\n".join(appended.frames))
+        except VersionConflict:
+            continue  # the execution went on: look at what it is now
+        command = Cancel(id=f"cancel:{state.execution_id}", tenant=state.tenant, execution_id=state.execution_id)
+        await send_command(services, command, soon=False)
+        links = links_of(state.execution_id)
+        body = CancelRecorded(execution_id=state.execution_id, status=state.status, links=links)
+        return Reply(status=HTTPStatus.ACCEPTED, body=body, location=links["self"])

@@ -1,0 +1,43 @@
+"""Lists, from the read models, which follow the log after a moment."""
+
+from playhead_gateway.access import Caller
+from playhead_gateway.paging import Page, page_of, read_name, read_place
+from playhead_gateway.read_models import ExecutionFilter, ExecutionRow, PauseFilter, PauseRow, WorkflowRow
+from playhead_gateway.services import Services
+
+_CATCH_UP_SECONDS = 0.25
+"""How long a list waits to show what was recorded before it was asked for."""
+
+
+async def list_workflows(services: Services, caller: Caller, cursor: str | None, limit: int) -> Page[WorkflowRow]:
+    """By id, each with its newest version. Raises BadRequest for a cursor that is none, as all in here."""
+    after = read_name(cursor)
+    await _catch_up(services, "workflows")
+    rows = await services.read_models.workflows(caller.tenant, after, limit + 1)
+    return page_of(rows, limit, lambda row: row.workflow_id)
+
+
+async def list_executions(
+    services: Services, caller: Caller, wanted: ExecutionFilter, cursor: str | None, limit: int
+) -> Page[ExecutionRow]:
+    """Newest first."""
+    before = read_place(cursor)
+    await _catch_up(services, "executions")
+    rows = await services.read_models.executions(caller.tenant, wanted, before, limit + 1)
+    return page_of(rows, limit, lambda row: (row.created_at, row.execution_id))
+
+
+async def list_pauses(
+    services: Services, caller: Caller, wanted: PauseFilter, cursor: str | None, limit: int
+) -> Page[PauseRow]:
+    """Newest first."""
+    before = read_place(cursor)
+    await _catch_up(services, "pauses")
+    rows = await services.read_models.pauses(caller.tenant, wanted, before, limit + 1)
+    return page_of(rows, limit, lambda row: (row.requested_at, row.pause_id))
+
+
+async def _catch_up(services: Services, projection: str) -> None:
+    """Let the projection see what is in the log now, so that callers find in a list what they just did."""
+    position = await services.log.last_position()
+    await services.read_models.reaches(projection, position, _CATCH_UP_SECONDS)

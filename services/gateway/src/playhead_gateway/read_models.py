@@ -1,0 +1,248 @@
+"""The read models that the projector keeps, and the keys: what the gateway reads besides the log.
+
+Read models follow the log after a moment. What must be seen at once is folded from the log in place of this.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from playhead_contracts.errors import Unavailable
+from playhead_gateway import queries
+from playhead_gateway.problems import BadRequest
+
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+class ReadModelsUnavailable(Unavailable):
+    """The database does not answer, or no projector has made the tables yet."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many block instances ran to a good end, were reused, were skipped, and failed."""
+
+    run: int = 0
+    reused: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+class ForkedFrom(msgspec.Struct, frozen=True):
+    execution_id: str
+    version: int | None
+
+
+class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution in a list. `version` is that of the workflow, `last_version` that of the newest event."""
+
+    execution_id: str
+    workflow_id: str
+    version: int
+    status: str
+    mode: str
+    last_version: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    error: msgspec.Raw | None
+    http_status: int | None
+    source: ForkedFrom | None
+    blocks: Counts
+    open_pauses: int
+    due_at: datetime | None
+
+
+class PauseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A pause in the inbox."""
+
+    pause_id: str
+    execution_id: str
+    workflow_id: str
+    path: str
+    status: str
+    message: str
+    form: msgspec.Raw | None
+    show: msgspec.Raw | None
+    assignees: list[str]
+    digest: str
+    requested_at: datetime
+    expires_at: datetime | None
+    answer: msgspec.Raw | None
+    resolved_by: msgspec.Raw | None
+    resolved_at: datetime | None
+    reason: str | None
+
+
+class WorkflowRow(msgspec.Struct, frozen=True):
+    """A workflow in a list: its newest version."""
+
+    workflow_id: str
+    version: int
+    digest: str
+    published_at: datetime
+    name: str | None
+    block_count: int
+
+
+class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions: None means any. `since` is included, `until` is not; both are about their creation."""
+
+    workflow: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class PauseFilter(msgspec.Struct, frozen=True, kw_only=True):
+    workflow: str | None = None
+    status: str | None = None
+    assignee: str | None = None
+
+
+Place = tuple[datetime, str]
+"""Where a page ends: the moment and the id of its last row."""
+
+
+class ReadModels:
+    """Reads over a pool of connections. Use `open_read_models`."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]]):
+        self._pool = pool
+
+    async def find_key(self, key_hash: bytes) -> tuple[str, str, list[str]] | None:
+        """Tenant, name and scopes of a key that is not revoked."""
+        rows = await self._fetch(queries.FIND_KEY, (key_hash,))
+        return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+    async def workflows(self, tenant: str, after: str, limit: int) -> list[WorkflowRow]:
+        """Workflows by id, from behind `after` on."""
+        rows = await self._fetch(queries.LIST_WORKFLOWS, {"tenant": tenant, "after": after, "limit": limit})
+        return [WorkflowRow(*row) for row in rows]
+
+    async def executions(
+        self, tenant: str, wanted: ExecutionFilter, before: Place | None, limit: int
+    ) -> list[ExecutionRow]:
+        """Newest first, from behind the row at `before` on."""
+        parameters = msgspec.structs.asdict(wanted) | _page(tenant, before, limit)
+        return [_execution_row(row) for row in await self._fetch(queries.LIST_EXECUTIONS, parameters)]
+
+    async def pauses(self, tenant: str, wanted: PauseFilter, before: Place | None, limit: int) -> list[PauseRow]:
+        """Newest first, from behind the row at `before` on."""
+        parameters = msgspec.structs.asdict(wanted) | _page(tenant, before, limit)
+        return [_pause_row(row) for row in await self._fetch(queries.LIST_PAUSES, parameters)]
+
+    async def pause(self, tenant: str, pause_id: str) -> PauseRow | None:
+        """One pause, as far as the read model knows."""
+        rows = await self._fetch(queries.FIND_PAUSE, {"tenant": tenant, "pause_id": pause_id})
+        return _pause_row(rows[0]) if rows else None
+
+    async def reaches(self, projection: str, position: int, seconds: float) -> bool:
+        """Whether the projection has seen the log up to `position`, now or within `seconds`."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            rows = await self._fetch(queries.CHECKPOINT, (projection,))
+            if rows and int(rows[0][0]) >= position:
+                return True
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _fetch(self, query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[TupleRow]:
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(query, parameters)  # pyright: ignore[reportArgumentType]
+                return await cursor.fetchall()
+        except psycopg.errors.UndefinedTable as exc:
+            raise ReadModelsUnavailable("the read models are not there yet; a projector makes them") from exc
+        except psycopg.DataError as exc:
+            raise BadRequest("a filter or the cursor holds what cannot be there") from exc
+        except (psycopg.OperationalError, PoolTimeout) as exc:
+            raise ReadModelsUnavailable("the database does not answer") from exc
+
+
+@asynccontextmanager
+async def open_read_models(url: str, *, readers: int = 4, patience_seconds: float = 5.0) -> AsyncGenerator[ReadModels]:
+    """The read models in the database at `url`. Raises ReadModelsUnavailable when it does not answer now."""
+    pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
+        url,
+        min_size=1,
+        max_size=readers,
+        open=False,
+        timeout=patience_seconds,
+        kwargs={"autocommit": True, "options": "-c timezone=UTC"},
+    )
+    try:
+        await pool.open(wait=True, timeout=patience_seconds)
+        yield ReadModels(pool)
+    except PoolTimeout as exc:
+        raise ReadModelsUnavailable("the database does not answer") from exc
+    finally:
+        await pool.close()
+
+
+def _page(tenant: str, before: Place | None, limit: int) -> dict[str, object]:
+    moment, before_id = before or (None, None)
+    return {"tenant": tenant, "before": moment, "before_id": before_id, "limit": limit}
+
+
+def _raw(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())
+
+
+def _execution_row(row: TupleRow) -> ExecutionRow:
+    (
+        execution_id, workflow_id, workflow_version, status, mode, version, created_at, started_at, ended_at,
+        updated_at, error, http_status, source_id, source_version, run, reused, skipped, failed, open_pauses, due_at,
+    ) = row  # fmt: skip
+    return ExecutionRow(
+        execution_id=execution_id,
+        workflow_id=workflow_id,
+        version=workflow_version,
+        status=status,
+        mode=mode,
+        last_version=version,
+        created_at=created_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        updated_at=updated_at,
+        error=_raw(error),
+        http_status=http_status,
+        source=None if source_id is None else ForkedFrom(source_id, source_version),
+        blocks=Counts(run or 0, reused or 0, skipped or 0, failed or 0),
+        open_pauses=open_pauses or 0,
+        due_at=due_at,
+    )
+
+
+def _pause_row(row: TupleRow) -> PauseRow:
+    (
+        pause_id, execution_id, workflow_id, path, status, message, form, show, assignees, digest, requested_at,
+        expires_at, answer, resolved_by, resolved_at, reason,
+    ) = row  # fmt: skip
+    return PauseRow(
+        pause_id=pause_id,
+        execution_id=execution_id,
+        workflow_id=workflow_id,
+        path=path,
+        status=status,
+        message=message,
+        form=_raw(form),
+        show=_raw(show),
+        assignees=assignees or [],
+        digest=digest,
+        requested_at=requested_at,
+        expires_at=expires_at,
+        answer=_raw(answer),
+        resolved_by=_raw(resolved_by),
+        resolved_at=resolved_at,
+        reason=reason,
+    )

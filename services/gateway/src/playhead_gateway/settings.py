@@ -1,0 +1,47 @@
+"""The settings of the gateway, from `PLAYHEAD_*` variables."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated
+
+import msgspec
+
+from playhead_contracts.ids import TOKEN_PATTERN
+from playhead_runtime.settings import BadSetting, BusSettings, DatabaseSettings
+
+Token = Annotated[str, msgspec.Meta(pattern=TOKEN_PATTERN)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own loopback. Names are not looked up."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(BusSettings, DatabaseSettings):
+    """Where the gateway listens, what it talks to, and its limits.
+
+    Raises BadSetting when it is made with an open tenant on an address that others can reach.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8088
+    open_tenant: Token | None = None
+    """Requests need no key and act for this tenant. For one machine only: the host must be loopback."""
+    sync_wait_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    stop_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 5
+    """How long requests in flight may take once the process is told to stop."""
+
+    def __post_init__(self) -> None:
+        if self.open_tenant is not None and not is_loopback(self.host):
+            raise BadSetting(
+                "PLAYHEAD_OPEN_TENANT",
+                repr(self.open_tenant),
+                f"that lets anybody in who reaches {self.host!r}: unset it, or set PLAYHEAD_HOST to 127.0.0.1",
+            )
