@@ -1,4 +1,4 @@
-"""Random but possible histories, straight into the log: many executions at once, in every state an execution can be in."""
+"""Random but possible histories, straight into the log: many executions at once, in every state there is."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,7 @@
 """The read models: what they hold, who writes them, and how they are built anew."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -15,12 +15,15 @@ from playhead_engine.due import due_at
 from playhead_engine.fold import fold
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import GENESIS, EventLog, RawEvent, open_log, open_tail
+from playhead_projector.app import serve
+from playhead_projector.bus_stream import find_end
 from playhead_projector.folding import Folding
 from playhead_projector.projections import ALL
-from playhead_projector.projector import Projector, ProjectionStopped
+from playhead_projector.projector import ProjectionStopped, Projector
 from playhead_projector.rebuild import PositionNotReached, UnknownProjection, rebuild
 from playhead_projector.settings import Settings
 from playhead_projector.store import open_store
+from playhead_runtime.bus import Bus
 from playhead_runtime.ids import new_id
 from tests.conftest import Database
 from tests.system import eventually
@@ -36,7 +39,7 @@ async def log(database: Database) -> AsyncGenerator[EventLog]:
 
 
 @asynccontextmanager
-async def projecting(log: EventLog, database: Database) -> AsyncIterator[Projector]:
+async def projecting(log: EventLog, database: Database) -> AsyncGenerator[Projector]:
     async with open_tail(log, database.service_url) as tail:
         projector = Projector(log, tail, database.service_url)
         task = asyncio.create_task(projector.run())
@@ -108,7 +111,8 @@ async def test_the_live_read_models_hold_the_fold_of_every_stream(log: EventLog,
     assert found == await folded(log, last)
     async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
         cursor = await connection.execute(
-            "select execution_id::text, status, version, open_pauses, due_at, blocks_run + blocks_failed from read.executions"
+            "select execution_id::text, status, version, open_pauses, due_at, blocks_run + blocks_failed "
+            "from read.executions"
         )
         summaries = {row[0]: row[1:] for row in await cursor.fetchall()}
         cursor = await connection.execute(
@@ -231,7 +235,8 @@ async def test_an_event_nobody_knows_stops_those_who_read_it_and_nobody_else(log
     async with await psycopg.AsyncConnection.connect(database.owner_url) as connection:
         # As a newer Playhead would write it.
         await connection.execute(
-            "insert into log.events (stream_id, version, event_id, type, tenant, recorded_at, data, meta, prev_hash, hash) "
+            "insert into log.events "
+            "(stream_id, version, event_id, type, tenant, recorded_at, data, meta, prev_hash, hash) "
             "select stream_id, 9999, gen_random_uuid(), 'block.imagined', tenant, recorded_at, "
             '\'{"type":"block.imagined"}\', meta, hash, hash from log.events where position = 1'
         )
@@ -295,11 +300,28 @@ async def test_an_execution_is_listed_as_due_until_somebody_has_to_wait_for_a_pe
         await caught_up(log, database)
     async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
         cursor = await connection.execute(
-            "select execution_id::text, tenant, due_at, version, status from read.executions where due_at < now() order by due_at limit 5"
+            "select execution_id::text, tenant, due_at, version, status from read.executions "
+            "where due_at < now() order by due_at limit 5"
         )
         assert await cursor.fetchall() == [
             (execution_id, "acme", events[1].recorded_at, 2, "running"),
         ]
+
+
+async def test_the_service_keeps_up_until_it_is_told_to_stop(
+    log: EventLog, database: Database, bus: Bus, nats_url: str
+) -> None:
+    stop = asyncio.Event()
+    service = asyncio.create_task(serve(Settings(nats_url=nats_url, database_url=database.service_url), stop))
+    await Traffic(log, seed=14).run(5)
+    last = await caught_up(log, database)
+
+    async def is_on_the_bus() -> bool:
+        return (await find_end(bus)).position == last
+
+    await eventually(is_on_the_bus)
+    stop.set()
+    await service
 
 
 async def is_true(value: bool) -> bool:

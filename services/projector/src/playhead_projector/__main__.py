@@ -1,0 +1,19 @@
+"""`python -m playhead_projector`: one projector, set up by `PLAYHEAD_*`."""
+
+import asyncio
+import os
+import sys
+
+from playhead_projector.app import serve
+from playhead_projector.settings import Settings
+from playhead_runtime.service import run_service
+from playhead_runtime.settings import read_settings
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Read the settings and serve until stopped."""
+    await serve(read_settings(Settings, os.environ), stop)
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(main))

@@ -1,0 +1,127 @@
+"""An event of the log as a message on the bus, and many of them as one atomic batch.
+
+A message is a CloudEvent 1.0 in the binary mode of the NATS binding: attributes are headers `ce-*` with percent-encoded
+values, the body is the stored bytes of the event's data. A batch is what JetStream calls an atomic publish (ADR-50):
+all of its messages are stored or none, and its first names the sequence that the stream must be at.
+
+Headers and frames are put together here as text, because the client library spends more on a message's headers than
+all the rest of the relay does on the message (see `bench relay`).
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from playhead_contracts import subjects
+from playhead_contracts.ids import TenantId, WorkflowId
+from playhead_eventlog import RawEvent
+
+TYPE_PREFIX = "dev.playhead."
+POSITION_HEADER = "playhead-position"
+ID_HEADER = "ce-id"
+DATAREF_HEADER = "playhead-dataref"
+
+_VERSION_DIGITS = 10
+"""`sequence` compares as text; a version is a 32-bit number."""
+
+_NOT_PLAIN = re.compile(r"[^\x21\x23\x24\x26-\x7e]")
+
+
+class BusMessage(msgspec.Struct, frozen=True, gc=False):
+    """One event, ready to be framed. `headers` are lines of text, without those of a batch."""
+
+    position: int
+    event_id: str
+    subject: str
+    headers: str
+    body: bytes
+
+
+class _Meta(msgspec.Struct, frozen=True, gc=False):
+    """What the headers need of an event's envelope; moments stay the text that is stored."""
+
+    id: str
+    tenant: TenantId
+    recorded_at: str
+    workflow_id: WorkflowId | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+
+_meta_decoder = msgspec.json.Decoder(_Meta)
+
+
+def bus_message(raw: RawEvent, max_payload: int) -> BusMessage:
+    """The copy of an event. One that is larger than the bus carries goes without its body: see `playhead-dataref`.
+
+    Raises msgspec.DecodeError when the stored envelope cannot be read.
+    """
+    meta = _meta_decoder.decode(raw.meta)
+    stream_id = _encoded(raw.stream_id)
+    workflow_id = meta.workflow_id or WorkflowId(raw.stream_id.split(":")[-1])
+    headers = (
+        f"{ID_HEADER}: {_encoded(meta.id)}\r\n"
+        f"ce-source: /playhead/{_encoded(meta.tenant)}/{stream_id}\r\n"
+        "ce-specversion: 1.0\r\n"
+        f"ce-type: {TYPE_PREFIX}{raw.type}\r\n"
+        f"ce-time: {meta.recorded_at}\r\n"
+        "ce-datacontenttype: application/json\r\n"
+        f"ce-subject: {stream_id}\r\n"
+        f"ce-partitionkey: {stream_id}\r\n"
+        f"ce-sequence: {raw.version:0{_VERSION_DIGITS}}\r\n"
+        f"{POSITION_HEADER}: {raw.position}\r\n"
+        f"playhead-version: {raw.version}\r\n"
+    )
+    if meta.correlation_id:
+        headers += f"ce-correlationid: {_encoded(meta.correlation_id)}\r\n"
+    if meta.causation_id:
+        headers += f"ce-causationid: {_encoded(meta.causation_id)}\r\n"
+    if meta.traceparent:
+        headers += f"traceparent: {_encoded(meta.traceparent)}\r\n"
+    body = raw.data
+    if len(headers) + _BATCH_HEADERS_SIZE + len(body) > max_payload:
+        headers += f"{DATAREF_HEADER}: {stream_id}@{raw.version}\r\n"
+        body = b""
+    return BusMessage(raw.position, meta.id, subjects.event(meta.tenant, workflow_id, raw.type), headers, body)
+
+
+_BATCH_HEADERS_SIZE = 800
+"""More than the headers that `atomic_batch` adds to a message, and a `playhead-dataref`."""
+
+
+def atomic_batch(
+    messages: Sequence[BusMessage], batch_id: str, expected: str, reply: str, with_ids: bool = True
+) -> bytes:
+    """The frames of one batch; the answer to all of it comes to `reply`. `expected` are header lines for the first
+    message, which say where the stream must end.
+
+    `with_ids`: with each event's id as `Nats-Msg-Id`. A batch with one id that is in the stream's duplicate window is
+    refused as a whole.
+    """
+    parts: list[bytes] = []
+    count = len(messages)
+    for number, message in enumerate(messages, 1):
+        headers = f"NATS/1.0\r\nNats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
+        if with_ids:
+            headers += f"Nats-Msg-Id: {message.event_id}\r\n"
+        if number == 1:
+            headers += expected
+        if number == count:
+            headers += "Nats-Batch-Commit: 1\r\n"
+        # ASCII by construction, so that its length is its size.
+        headers = f"{headers}{message.headers}\r\n"
+        to = f"{message.subject} {reply}" if number == count else message.subject
+        size = len(headers)
+        parts.append(f"HPUB {to} {size} {size + len(message.body)}\r\n{headers}".encode("ascii"))
+        parts.append(message.body)
+        parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _encoded(value: str) -> str:
+    """A header's value as the binding wants it: percent-encoded but for what is visible ASCII, less `"` and `%`."""
+    if _NOT_PLAIN.search(value) is None:
+        return value
+    return _NOT_PLAIN.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), value)

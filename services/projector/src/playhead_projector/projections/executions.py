@@ -1,0 +1,90 @@
+"""One row for each execution: what lists and the status call show, and when somebody must be acting on it."""
+
+from playhead_engine.due import due_at
+from playhead_engine.state import BlockStatus, ExecutionState
+from playhead_projector.folding import Changes
+from playhead_projector.projections.projection import Projection
+from playhead_projector.table import Row, Table, json_text
+
+TABLE = Table(
+    name="executions",
+    columns={
+        "execution_id": "uuid not null",
+        "tenant": "text not null",
+        "workflow_id": "text not null",
+        "workflow_version": "integer not null",
+        "status": "text not null",
+        "mode": "text not null",
+        "version": "integer not null",
+        "created_at": "timestamptz not null",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "updated_at": "timestamptz not null",
+        "error": "json",
+        "http_status": "integer",
+        "output": "json",
+        "source_execution_id": "uuid",
+        "source_version": "integer",
+        "blocks_run": "integer not null",
+        "blocks_reused": "integer not null",
+        "blocks_skipped": "integer not null",
+        "blocks_failed": "integer not null",
+        "open_pauses": "integer not null",
+        "due_at": "timestamptz",
+    },
+    key=("execution_id",),
+    indexes={
+        "due": "(due_at) where due_at is not null",
+        "newest": "(tenant, created_at desc, execution_id)",
+        "workflow": "(tenant, workflow_id, created_at desc, execution_id)",
+        "status": "(tenant, status, created_at desc, execution_id)",
+    },
+)
+
+
+def apply(changes: Changes) -> list[Row]:
+    """One row for each execution touched."""
+    return [_row(change.state) for change in changes.executions]
+
+
+def _row(state: ExecutionState) -> Row:
+    run = reused = skipped = failed = 0
+    for block in state.blocks.values():
+        match block.status:
+            case BlockStatus.COMPLETED if block.reused_from is None:
+                run += 1
+            case BlockStatus.COMPLETED:
+                reused += 1
+            case BlockStatus.SKIPPED:
+                skipped += 1
+            case BlockStatus.FAILED:
+                failed += 1
+            case _:
+                pass
+    return (
+        state.execution_id,
+        state.tenant,
+        state.workflow_id,
+        state.workflow_version,
+        state.status.value,
+        state.mode,
+        state.version,
+        state.created_at,
+        state.started_at,
+        state.ended_at,
+        state.updated_at,
+        json_text(state.error),
+        state.http_status,
+        json_text(state.output),
+        state.source.execution_id if state.source else None,
+        state.source.version if state.source else None,
+        run,
+        reused,
+        skipped,
+        failed,
+        len(state.open_pauses()),
+        due_at(state),
+    )
+
+
+EXECUTIONS = Projection(table=TABLE, follows="execution", apply=apply)

@@ -1,0 +1,20 @@
+"""What a projection is: a table, the streams it follows, and how a batch becomes rows."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from playhead_projector.folding import Changes, StreamKind
+from playhead_projector.table import Row, Table
+
+
+class Projection(msgspec.Struct, frozen=True, kw_only=True):
+    """One read model. `apply` gives each changed row once, whole; it waits for nothing and keeps nothing."""
+
+    table: Table
+    follows: StreamKind
+    apply: Callable[[Changes], list[Row]]
+
+    @property
+    def name(self) -> str:
+        return self.table.name
