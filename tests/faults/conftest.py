@@ -22,7 +22,5 @@ async def client(database: Database, bus: Bus, nats_url: str) -> AsyncGenerator[
 @pytest.fixture
 async def services(tmp_path: Path, database: Database, nats_url: str) -> AsyncGenerator[Processes]:
     """Where services are started, on the servers of this test."""
-    async with processes(
-        tmp_path, nats_url=nats_url, database_url=database.service_url, log_level="INFO"
-    ) as made:
+    async with processes(tmp_path, nats_url=nats_url, database_url=database.service_url, log_level="INFO") as made:
         yield made

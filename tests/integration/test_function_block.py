@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from playhead_contracts.events import BlockError
 from playhead_contracts.workflow import FunctionBlock
 from playhead_executor.blocks.contract import BlockCall, BlockFailure

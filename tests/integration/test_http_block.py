@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import HttpBlock
 from playhead_executor.blocks.contract import BlockCall, BlockFailure
 from playhead_executor.blocks.http import HttpRunner
-
 from tests.outside import OutsideServer
 
 

@@ -35,7 +35,10 @@ class Edge(NamedTuple):
 
 
 class Node:
-    """One block with its edges. `index` is its place in the document. `effects` says that it touches the outside, so its start must be in the log first."""
+    """One block with its edges.
+
+    `index` is its place in the document; `effects` says that it touches the outside, so its start must be logged first.
+    """
 
     def __init__(self, index: int, path: BlockPath, block: Block, effects: bool):
         self.index = index

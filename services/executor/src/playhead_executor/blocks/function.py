@@ -62,9 +62,7 @@ class FunctionRunner:
         are, so that the others go on, if more slowly, when some have run away.
         """
         count = workers or max(4, os.cpu_count() or 1)
-        self._pool = AsyncMonty(
-            min_processes=count, max_processes=count, feed_duration_limit_grace=_KILL_AFTER_SECONDS
-        )
+        self._pool = AsyncMonty(min_processes=count, max_processes=count, feed_duration_limit_grace=_KILL_AFTER_SECONDS)
         self._turn = asyncio.Semaphore(count)  # first come, first served, which the pool does not promise
 
     async def __aenter__(self) -> Self:
@@ -97,9 +95,7 @@ class FunctionRunner:
         policy = OSPolicy(datetime=call.started_at, random_start={"seed": call.idempotency_key}, sleep="zero")
         try:
             async with self._pool.checkout(limits=limits, os_policy=policy) as session:
-                return await session.feed_run(
-                    block.code, inputs={"inputs": call.inputs}, print_callback=_drop_printed
-                )
+                return await session.feed_run(block.code, inputs={"inputs": call.inputs}, print_callback=_drop_printed)
         except MontySyntaxError as error:
             raise BlockFailure(_syntax_error(error)) from error
         except MontyRuntimeError as error:
@@ -131,9 +127,7 @@ def _runtime_error(error: MontyRuntimeError, block: FunctionBlock) -> BlockError
         case _:
             name = type(exception).__name__
             details = {"exception": name, "message": message, **_line(error)}
-            return BlockError(
-                type="code_error", message=f"{name}: {message}" if message else name, details=details
-            )
+            return BlockError(type="code_error", message=f"{name}: {message}" if message else name, details=details)
 
 
 def _message(error: MontySyntaxError | MontyRuntimeError) -> str:
@@ -146,17 +140,13 @@ def _line(error: MontySyntaxError | MontyRuntimeError) -> dict[str, Json]:
 
 
 def _time_limit(block: FunctionBlock) -> BlockError:
-    return BlockError(
-        type="time_limit", message=f"the code ran longer than {block.timeout.total_seconds():g} s"
-    )
+    return BlockError(type="time_limit", message=f"the code ran longer than {block.timeout.total_seconds():g} s")
 
 
 def _crash(error: MontyCrashedError, block: FunctionBlock) -> BlockError:
     if error.timed_out:
         return _time_limit(block)
-    return BlockError(
-        type="sandbox_crashed", message="the sandbox broke while it ran the code", retryable=True
-    )
+    return BlockError(type="sandbox_crashed", message="the sandbox broke while it ran the code", retryable=True)
 
 
 async def _checked(value: object) -> Json:

@@ -60,9 +60,7 @@ class HttpRunner:
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=None,  # `run` limits the whole exchange; httpx would limit each read
-            limits=httpx.Limits(
-                max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS
-            ),
+            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS),
             headers={"user-agent": "playhead", "accept-encoding": "gzip"},
         )
 
@@ -180,9 +178,7 @@ def _pairs(inputs: dict[str, Json], name: str) -> Iterator[tuple[str, str]]:
                 case str() | int() | float():
                     yield key, str(one)
                 case _:
-                    raise _failure(
-                        "invalid_request", f"a value in the {name} must be text, a number or a list"
-                    )
+                    raise _failure("invalid_request", f"a value in the {name} must be text, a number or a list")
 
 
 def _quoted(key: str) -> str:
