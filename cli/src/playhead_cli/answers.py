@@ -1,0 +1,172 @@
+"""What the gateway answers, as far as the command line reads it. Members it does not know are passed over."""
+
+from datetime import datetime
+
+import msgspec
+
+from playhead_contracts.events import BlockReference, Json
+
+
+class Fault(msgspec.Struct, frozen=True):
+    pointer: str = ""
+    detail: str = ""
+    hint: str | None = None
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, rename={"kind": "type"}):
+    """An RFC 9457 problem."""
+
+    title: str = "The gateway refused"
+    status: int = 0
+    detail: str | None = None
+    kind: str = "about:blank"
+    errors: tuple[Fault, ...] = ()
+
+
+class Published(msgspec.Struct, frozen=True):
+    workflow_id: str
+    version: int
+    digest: str
+
+
+class Validation(msgspec.Struct, frozen=True):
+    valid: bool
+    errors: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+
+
+class OpenPause(msgspec.Struct, frozen=True, kw_only=True):
+    pause_id: str
+    path: str
+    message: str
+    form: dict[str, Json] | None = None
+    show: dict[str, Json] | None = None
+    assignees: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class InboxPause(OpenPause, frozen=True, kw_only=True):
+    execution_id: str
+    workflow_id: str
+    status: str
+
+
+class Counts(msgspec.Struct, frozen=True):
+    run: int = 0
+    reused: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_ms: float | None = None
+    blocks: Counts = Counts()
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    type: str
+    message: str
+    block: str | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution. With mode `async` only the ids and the status are known."""
+
+    execution_id: str
+    workflow_id: str = ""
+    version: int = 0
+    status: str
+    output: Json = None
+    error: Failure | None = None
+    pauses: tuple[OpenPause, ...] = ()
+    metadata: Metadata = Metadata()
+
+
+class ExecutionLine(msgspec.Struct, frozen=True, kw_only=True):
+    execution_id: str
+    workflow_id: str
+    version: int
+    status: str
+    created_at: datetime
+    open_pauses: int = 0
+    blocks: Counts = Counts()
+
+
+class Executions(msgspec.Struct, frozen=True):
+    items: tuple[ExecutionLine, ...]
+    next_cursor: str | None = None
+
+
+class Inbox(msgspec.Struct, frozen=True):
+    items: tuple[InboxPause, ...]
+    next_cursor: str | None = None
+
+
+class Frames(msgspec.Struct, frozen=True):
+    """A page of events, byte for byte. `next_after` is the version to ask on from; None at the end."""
+
+    items: tuple[msgspec.Raw, ...]
+    next_after: int | None = None
+
+
+class BlockNow(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+    attempt: int = 1
+    outputs: Json = None
+    reused_from: BlockReference | None = None
+
+
+class PauseNow(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+    path: str
+    answer: dict[str, Json] | None = None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution at a version."""
+
+    execution_id: str
+    status: str
+    version: int
+    updated_at: datetime
+    output: Json = None
+    blocks: dict[str, BlockNow] = {}
+    pauses: dict[str, PauseNow] = {}
+
+
+class PlannedBlock(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    action: str
+    reason: str
+    of: str | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    from_block: str
+    scope: tuple[str, ...]
+    reused: tuple[str, ...]
+    blocks: tuple[PlannedBlock, ...]
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """The answer to a dry run."""
+
+    plan: Plan
+
+
+class ComparedBlock(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    verdict: str
+    a_status: str | None = None
+    b_status: str | None = None
+    a_outputs: Json = None
+    b_outputs: Json = None
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    a: str
+    b: str
+    same_output: bool
+    blocks: tuple[ComparedBlock, ...]

@@ -1,0 +1,61 @@
+"""Checking hash chains: whether what is stored is what was written (DESIGN section 3). Pure; bytes in, faults out."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from playhead_contracts.events import decode_envelope
+from playhead_contracts.ids import StreamId
+from playhead_eventlog.log import GENESIS, RawEvent, StreamHead, chain
+
+
+class Break(msgspec.Struct, frozen=True):
+    """Where a chain does not hold. What follows it in the same stream proves nothing and is not looked at."""
+
+    stream_id: StreamId
+    version: int
+    position: int
+    reason: str
+
+
+class Chains:
+    """The chains of any number of streams, checked event by event, in the order of the log or of one stream."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.breaks: dict[StreamId, Break] = {}
+        self._heads: dict[StreamId, StreamHead] = {}
+
+    @property
+    def streams(self) -> int:
+        return len(self._heads)
+
+    def check(self, events: Iterable[RawEvent]) -> None:
+        """Look at the next events."""
+        for event in events:
+            self.events += 1
+            head = self._heads.get(event.stream_id, GENESIS)
+            self._heads[event.stream_id] = StreamHead(event.version, event.hash)
+            if event.stream_id in self.breaks:
+                continue
+            reason = _fault(event, head)
+            if reason is not None:
+                self.breaks[event.stream_id] = Break(event.stream_id, event.version, event.position, reason)
+
+
+def _fault(event: RawEvent, head: StreamHead) -> str | None:
+    if event.version != head.version + 1:
+        return f"version {event.version} follows version {head.version}: an event is missing"
+    if event.prev_hash != head.hash:
+        return "it does not name the hash of the event before it"
+    if event.hash != chain(event.prev_hash, event.meta, event.data):
+        return "its bytes are not those that were hashed when it was written"
+    # The columns beside the bytes are not hashed, and must say what the bytes say.
+    try:
+        envelope = decode_envelope(event.meta)
+    except msgspec.DecodeError as error:
+        return f"its envelope cannot be read: {error}"
+    told = (envelope.stream_id, envelope.version, envelope.type)
+    if told != (event.stream_id, event.version, event.type):
+        return f"it stands in the log as {event.type} but was written as {envelope.type} of {envelope.stream_id}"
+    return None

@@ -1,0 +1,138 @@
+"""The log itself: is it what was written, and take it away."""
+
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from playhead_cli.options import AsJson, Data
+
+if TYPE_CHECKING:
+    from playhead_cli.chains import Chains
+    from playhead_contracts.ids import StreamId
+    from playhead_eventlog import EventLog, RawEvent
+
+_EVENTS_A_READ = 5000
+
+OneId = Annotated[
+    str | None, typer.Argument(metavar="[ID]", help="One execution, or a stream such as workflow:TENANT:ID; else all.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(verify)
+    app.command()(export)
+
+
+def verify(stream: OneId = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Recompute the hash chain of one or all streams from the stored bytes. Exit code 1 if one is broken."""
+    import asyncio
+
+    from playhead_cli.chains import Chains
+    from playhead_cli.servers import database_url
+
+    chains = Chains()
+    asyncio.run(_check(database_url(data), stream, chains))
+    _show_chains(chains, as_json=as_json)
+    if chains.breaks:
+        raise typer.Exit(1)
+
+
+def export(
+    stream: OneId = None,
+    format_: Annotated[str, typer.Option("--format", help="jsonl: one event a line, as stored.")] = "jsonl",
+    output: Annotated[Path | None, typer.Option("--output", help="A file, in place of standard output.")] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the events of one or all streams, in the order of the log, byte for byte as they are stored."""
+    import asyncio
+
+    from playhead_cli.inputs import BadInput
+    from playhead_cli.servers import database_url
+
+    if format_ == "ocel":
+        raise BadInput("--format ocel is not there yet; it comes later. --format jsonl is")
+    if format_ != "jsonl":
+        raise BadInput(f"--format {format_} is not known; there is jsonl, and ocel comes later")
+    url = database_url(data)
+    if output is None:
+        asyncio.run(_write(url, stream, sys.stdout.buffer))
+        return
+    with output.open("wb") as file:
+        count = asyncio.run(_write(url, stream, file))
+    _show_export(output, count, as_json=as_json)
+
+
+async def _check(url: str, stream: str | None, chains: "Chains") -> None:
+    from playhead_eventlog import open_log
+
+    async with open_log(url, readers=1) as log:
+        async for events in _read(log, stream):
+            chains.check(events)
+
+
+async def _write(url: str, stream: str | None, file: BinaryIO) -> int:
+    from playhead_eventlog import open_log
+
+    count = 0
+    async with open_log(url, readers=1) as log:
+        async for events in _read(log, stream):
+            file.writelines(event.frame() + b"\n" for event in events)
+            count += len(events)
+    file.flush()
+    return count
+
+
+async def _read(log: "EventLog", stream: str | None) -> "AsyncGenerator[list[RawEvent]]":
+    """The events of a stream in order, or those of all of them in the order of the log. Raises NoSuchStream."""
+    after = 0
+    stream_id = None if stream is None else _stream_id(stream)
+    while True:
+        if stream_id is None:
+            events = await log.read_log(after, _EVENTS_A_READ)
+        else:
+            events = await log.read_raw(stream_id, after, _EVENTS_A_READ)
+        if not events:
+            break
+        yield events
+        after = events[-1].position if stream_id is None else events[-1].version
+    if stream_id is not None and after == 0:
+        from playhead_contracts.errors import NotFound
+
+        raise NotFound(f"the log has no event of {stream_id}")
+
+
+def _stream_id(text: str) -> "StreamId":
+    from playhead_contracts.ids import ExecutionId, StreamId, execution_stream
+
+    return StreamId(text) if ":" in text else execution_stream(ExecutionId(text.lower()))
+
+
+def _show_chains(chains: "Chains", *, as_json: bool) -> None:
+    from playhead_cli.screen import print_json, screen
+
+    if as_json:
+        breaks = list(chains.breaks.values())
+        print_json({"streams": chains.streams, "events": chains.events, "intact": not breaks, "breaks": breaks})
+        return
+    console = screen()
+    for broken in chains.breaks.values():
+        where = f"{broken.stream_id} version {broken.version} (position {broken.position})"
+        console.print(f"[red]broken[/] at {where}: {broken.reason}", soft_wrap=True)
+    counts = f"{chains.events} events in {chains.streams} streams"
+    if chains.breaks:
+        console.print(f"[red]{len(chains.breaks)} broken chains[/], {counts}")
+    else:
+        console.print(f"[green]intact[/]: {counts}, every hash recomputed")
+
+
+def _show_export(output: Path, count: int, *, as_json: bool) -> None:
+    from playhead_cli.screen import print_json, screen
+
+    if as_json:
+        print_json({"file": str(output), "events": count})
+    else:
+        screen().print(f"{count} events in {output}", markup=False)

@@ -1,0 +1,1 @@
+"""`playhead demo`: a real workflow from beginning to end, with every claim checked while it runs."""

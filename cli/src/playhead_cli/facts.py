@@ -1,0 +1,108 @@
+"""Events for people: one line each, with what matters about it."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from playhead_contracts.events import Actor, Json
+
+TERMINAL = frozenset({"execution.completed", "execution.failed", "execution.cancelled", "execution.timed_out"})
+PAUSED = "execution.paused"
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as the gateway tells it. Not decoded by type: a newer gateway may know more of them."""
+
+    type: str
+    version: int
+    recorded_at: datetime
+    actor: Actor
+    data: dict[str, Json]
+
+    @property
+    def block(self) -> str:
+        return str(self.data.get("path") or "")
+
+    @property
+    def detail(self) -> str:
+        """What matters about it, on one line."""
+        tell = _DETAILS.get(self.type)
+        return "" if tell is None else tell(self)
+
+
+def read_fact(frame: bytes | msgspec.Raw) -> Fact:
+    """A fact from its stored bytes."""
+    return msgspec.json.decode(frame, type=Fact)
+
+
+def compact(value: Json, limit: int = 90) -> str:
+    """A JSON value on one line, cut off at `limit` characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _created(fact: Fact) -> str:
+    source = fact.data.get("source")
+    if source:
+        return f"fork of {source['execution_id']} at version {source['version']}, from {source['from_block']}"
+    return compact(fact.data.get("input"))
+
+
+def _claimed(fact: Fact) -> str:
+    return f"by {fact.data['executor']}"
+
+
+def _paused(fact: Fact) -> str:
+    due_at = fact.data.get("due_at")
+    waits_for = ["an answer"] if fact.data.get("pauses") else []
+    return "waits for " + " or ".join([*waits_for, f"{due_at}"] if due_at else waits_for)
+
+
+def _completed(fact: Fact) -> str:
+    decision = fact.data.get("decision")
+    return "→ " + ", ".join(decision) if decision else compact(fact.data.get("outputs"))
+
+
+def _failed(fact: Fact) -> str:
+    error = fact.data["error"]
+    return f"{error['type']}: {error['message']}"
+
+
+def _reused(fact: Fact) -> str:
+    reference = fact.data["reference"]
+    return f"version {reference['version']} of {reference['execution_id']}"
+
+
+def _resolved(fact: Fact) -> str:
+    if fact.data["resolution"] == "closed":
+        return f"closed: {fact.data.get('reason') or ''}"
+    return f"{fact.actor.name}: {compact(fact.data.get('answer'))}"
+
+
+def _attempt(fact: Fact) -> str:
+    attempt = fact.data.get("attempt", 1)
+    return "" if attempt == 1 else f"attempt {attempt}"
+
+
+_DETAILS: dict[str, Callable[[Fact], str]] = {
+    "execution.created": _created,
+    "execution.started": _claimed,
+    "execution.resumed": _claimed,
+    "execution.recovered": _claimed,
+    "execution.paused": _paused,
+    "execution.completed": lambda fact: compact(fact.data.get("output")),
+    "execution.failed": _failed,
+    "execution.cancelled": lambda fact: str(fact.data.get("reason") or ""),
+    "execution.cancel_requested": lambda fact: str(fact.data.get("reason") or ""),
+    "execution.dead_lettered": lambda fact: str(fact.data["error"]),
+    "block.started": _attempt,
+    "block.completed": _completed,
+    "block.failed": _failed,
+    "block.skipped": lambda fact: str(fact.data["reason"]),
+    "block.reused": _reused,
+    "pause.requested": lambda fact: str(fact.data["message"]),
+    "pause.resolved": _resolved,
+    "pause.expired": lambda fact: f"at {fact.data['expired_at']}",
+}

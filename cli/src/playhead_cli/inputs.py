@@ -1,0 +1,57 @@
+"""What people give on the command line: JSON in place, in a file, or piped in."""
+
+import json
+import sys
+from pathlib import Path
+
+from playhead_contracts.errors import PlayheadError
+from playhead_contracts.events import Json
+
+
+class BadInput(PlayheadError):
+    """An argument is not what the command takes."""
+
+    exit_code = 2
+
+
+def read_json(option: str, text: str) -> Json:
+    """The value of an option: JSON, `@FILE` with JSON or YAML, or `-` for standard input. Raises BadInput."""
+    match text:
+        case "-":
+            return _parse(option, sys.stdin.read())
+        case _ if text.startswith("@"):
+            return _read_file(option, Path(text[1:]))
+        case _:
+            return _parse(option, text)
+
+
+def read_object(option: str, text: str) -> dict[str, Json]:
+    """As `read_json`, for what must be an object. Raises BadInput."""
+    value = read_json(option, text)
+    if not isinstance(value, dict):
+        raise BadInput(f"{option} takes a JSON object, such as '{{\"approved\": true}}'")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file. Raises BadInput."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_file(option: str, path: Path) -> Json:
+    content = read_file(path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from playhead_contracts.workflow_text import read_document
+
+        return read_document(content, "yaml")
+    return _parse(f"{option} ({path})", content.decode(errors="replace"))
+
+
+def _parse(option: str, text: str) -> Json:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{option} is not valid JSON: {error}") from error
