@@ -18,18 +18,15 @@ from playhead_eventlog import GENESIS, EventLog, RawEvent, open_log, open_tail
 from playhead_projector.app import serve
 from playhead_projector.bus_stream import find_end
 from playhead_projector.folding import Folding
-from playhead_projector.projections import ALL
 from playhead_projector.projector import ProjectionStopped, Projector
 from playhead_projector.rebuild import PositionNotReached, UnknownProjection, rebuild
 from playhead_projector.settings import Settings
-from playhead_projector.store import open_store
 from playhead_runtime.bus import Bus
 from playhead_runtime.ids import new_id
 from tests.conftest import Database
+from tests.derived import NAMES, caught_up, rows
 from tests.system import eventually
 from tests.traffic import TENANTS, Traffic, new_event
-
-NAMES = [projection.name for projection in ALL]
 
 
 @pytest.fixture
@@ -49,31 +46,6 @@ async def projecting(log: EventLog, database: Database) -> AsyncGenerator[Projec
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-async def caught_up(log: EventLog, database: Database, names: list[str] = NAMES) -> int:
-    """Wait until the read models hold the whole log; its last position."""
-    last = await log.last_position()
-    async with open_store(database.service_url) as store:
-
-        async def is_there() -> bool:
-            with suppress(psycopg.errors.UndefinedTable):
-                checkpoints = await store.checkpoints(ALL)
-                return set(names) <= checkpoints.keys() and all(checkpoints[name].position >= last for name in names)
-            return False
-
-        await eventually(is_there)
-    return last
-
-
-async def rows(database: Database, suffix: str = "") -> dict[str, list[str]]:
-    """Every row of every read model, as text: byte for byte."""
-    found: dict[str, list[str]] = {}
-    async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
-        for name in NAMES:
-            query = SQL("select t::text from {} t order by 1").format(Identifier("read", name + suffix))
-            found[name] = [row[0] for row in await (await connection.execute(query)).fetchall()]
-    return found
 
 
 async def states(database: Database, suffix: str = "") -> dict[str, ExecutionState]:

@@ -1,19 +1,16 @@
 """The copy of the log on the bus: each event once, in order, whatever is killed or wiped."""
 
 import asyncio
-import base64
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import msgspec
 import pytest
 
 from playhead_contracts.events import ExecutionCreated, decode_envelope
 from playhead_contracts.ids import ExecutionId, WorkflowId, execution_stream
-from playhead_contracts.subjects import EVENTS_STREAM
 from playhead_eventlog import GENESIS, EventLog, open_log, open_tail
 from playhead_projector.bus_copy import bus_message
 from playhead_projector.bus_stream import StreamMoved, find_end, put
@@ -24,16 +21,9 @@ from playhead_runtime.embedded_nats import NatsServer
 from playhead_runtime.ids import new_id
 from playhead_runtime.provision import provision_events
 from tests.conftest import Database
+from tests.derived import api, assert_is_the_log, copies, stream_state
 from tests.system import eventually
 from tests.traffic import TENANTS, Traffic, new_event
-
-
-class Copy(msgspec.Struct, frozen=True):
-    """One message of the stream."""
-
-    subject: str
-    headers: dict[str, str]
-    body: bytes
 
 
 @pytest.fixture
@@ -55,28 +45,6 @@ async def relaying(log: EventLog, bus: Bus, database: Database) -> AsyncGenerato
                 await task
 
 
-async def api(bus: Bus, name: str, body: object = None) -> dict[str, Any]:
-    data = b"" if body is None else msgspec.json.encode(body)
-    answer: dict[str, Any] = msgspec.json.decode(await bus.api(f"{name}.{EVENTS_STREAM}", data))
-    return answer
-
-
-async def stream_state(bus: Bus) -> dict[str, Any]:
-    return (await api(bus, "STREAM.INFO")).get("state", {})
-
-
-async def copies(bus: Bus) -> list[Copy]:
-    """Every message of the stream, in order."""
-    state = await stream_state(bus)
-    found: list[Copy] = []
-    for sequence in range(state["first_seq"], state["last_seq"] + 1):
-        message = (await api(bus, "STREAM.MSG.GET", {"seq": sequence}))["message"]
-        lines = base64.b64decode(message["hdrs"]).decode().split("\r\n")[1:]
-        headers = dict(line.split(": ", 1) for line in lines if line)
-        found.append(Copy(message["subject"], headers, base64.b64decode(message.get("data", ""))))
-    return found
-
-
 async def copied(relay: Relay, log: EventLog) -> None:
     """Wait until the relay says that the whole log is on the bus."""
 
@@ -84,13 +52,6 @@ async def copied(relay: Relay, log: EventLog) -> None:
         return relay.is_writer and await relay.lag() == 0
 
     await eventually(is_there)
-
-
-async def assert_is_the_log(bus: Bus, log: EventLog) -> None:
-    raws = await log.read_log(0, 1_000_000)
-    found = await copies(bus)
-    assert [copy.headers["playhead-position"] for copy in found] == [str(raw.position) for raw in raws]
-    assert [copy.body for copy in found] == [raw.data for raw in raws]
 
 
 async def test_the_copy_is_the_log_in_order_as_cloud_events(log: EventLog, bus: Bus, database: Database) -> None:
