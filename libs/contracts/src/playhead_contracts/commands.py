@@ -4,11 +4,9 @@ All of them end in the same question to an executor, "look at this execution", s
 reordering them can not change what becomes true. `kind` is the last token of the subject.
 """
 
-from datetime import datetime
-
 import msgspec
 
-from playhead_contracts.events import Actor, Json
+from playhead_contracts.events import Actor, Json, Utc
 from playhead_contracts.ids import ExecutionId, PauseId, TenantId
 
 
@@ -71,7 +69,7 @@ class PauseAnswered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     version: int
     repeated: bool
     answered_by: Actor
-    answered_at: datetime
+    answered_at: Utc
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,11 +6,14 @@ Change is additive only: a new field has a default; anything else is a new `sche
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from playhead_contracts.ids import BlockPath, EventId, ExecutionId, PauseId, StreamId, TenantId, WorkflowId
+
+Utc = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A moment with its time zone; RFC 3339 on the wire, in UTC."""
 
 Json = Any
 """A JSON value as msgspec decodes it: None, bool, int, float, str, list or dict."""
@@ -102,7 +105,7 @@ class ExecutionPaused(Data, frozen=True, kw_only=True, tag="execution.paused"):
 
     epoch: int
     pauses: tuple[PauseId, ...] = ()
-    due_at: datetime | None = None
+    due_at: Utc | None = None
 
 
 class ExecutionCompleted(Data, frozen=True, kw_only=True, tag="execution.completed"):
@@ -124,7 +127,7 @@ class ExecutionCancelled(Data, frozen=True, kw_only=True, tag="execution.cancell
 
 
 class ExecutionTimedOut(Data, frozen=True, kw_only=True, tag="execution.timed_out"):
-    deadline: datetime
+    deadline: Utc
 
 
 class ExecutionDeadLettered(Data, frozen=True, kw_only=True, tag="execution.dead_lettered"):
@@ -139,7 +142,7 @@ class BlockStarted(Data, frozen=True, kw_only=True, tag="block.started"):
     path: BlockPath
     attempt: int = 1
     inputs: dict[str, Json] = {}
-    until: datetime | None = None
+    until: Utc | None = None
     """For a `wait` block: when it is over."""
 
 
@@ -152,7 +155,7 @@ class BlockCompleted(Data, frozen=True, kw_only=True, tag="block.completed"):
     locks: bool = False
     """The first block to complete with this set (a `response`) fixes the output of the execution."""
     duration_ms: float = 0.0
-    started_at: datetime | None = None
+    started_at: Utc | None = None
     inputs: dict[str, Json] | None = None
     """Set, with `started_at`, when the block has no `block.started` of its own (a block without effects)."""
 
@@ -164,7 +167,7 @@ class BlockFailed(Data, frozen=True, kw_only=True, tag="block.failed"):
     handled: bool = False
     """The block has an error edge, which is now active. False: the execution fails."""
     duration_ms: float = 0.0
-    started_at: datetime | None = None
+    started_at: Utc | None = None
     inputs: dict[str, Json] | None = None
 
 
@@ -192,7 +195,7 @@ class PauseRequested(Data, frozen=True, kw_only=True, tag="pause.requested"):
     form: dict[str, Json] | None = None
     show: dict[str, Json] = {}
     assignees: tuple[str, ...] = ()
-    expires_at: datetime | None = None
+    expires_at: Utc | None = None
 
 
 class PauseResolved(Data, frozen=True, kw_only=True, tag="pause.resolved"):
@@ -209,7 +212,7 @@ class PauseResolved(Data, frozen=True, kw_only=True, tag="pause.resolved"):
 class PauseExpired(Data, frozen=True, kw_only=True, tag="pause.expired"):
     pause_id: PauseId
     path: BlockPath
-    expired_at: datetime
+    expired_at: Utc
 
 
 class WorkflowPublished(Data, frozen=True, kw_only=True, tag="workflow.published"):
@@ -254,7 +257,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workflow_id: WorkflowId | None
     execution_id: ExecutionId | None
     actor: Actor
-    recorded_at: datetime
+    recorded_at: Utc
     causation_id: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
@@ -269,7 +272,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant: TenantId
     stream_id: StreamId
     version: int
-    recorded_at: datetime
+    recorded_at: Utc
     actor: Actor
     workflow_id: WorkflowId | None = None
     execution_id: ExecutionId | None = None

@@ -1,0 +1,184 @@
+"""What is said on the wire: stable bytes, for ever decodable, described by generated schemas."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+import jsonschema_rs
+import msgspec
+import pytest
+
+from playhead_contracts.commands import AnyCommand, Cancel, Resume, Run, Wake
+from playhead_contracts.events import (
+    Actor,
+    BlockCompleted,
+    BlockError,
+    BlockFailed,
+    BlockReference,
+    BlockReused,
+    BlockSkipped,
+    BlockStarted,
+    Envelope,
+    EventData,
+    ExecutionCancelled,
+    ExecutionCancelRequested,
+    ExecutionCompleted,
+    ExecutionCreated,
+    ExecutionDeadLettered,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionRecovered,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionTimedOut,
+    ForkSource,
+    PauseExpired,
+    PauseRequested,
+    PauseResolved,
+    WorkflowPublished,
+    decode_data,
+    decode_joined,
+    encode_data,
+    encode_envelope,
+    join,
+    split,
+)
+from playhead_contracts.ids import BlockPath, EventId, ExecutionId, PauseId, StreamId, TenantId, WorkflowId
+from playhead_contracts.schemas import schemas
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "events"
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+PATH, PAUSE, EXECUTION = BlockPath("pay"), PauseId("p-1"), ExecutionId("x-1")
+ERROR = BlockError(type="http_status", message="POST gave 503", retryable=True, details={"status": 503})
+
+SAMPLES: list[EventData] = [
+    ExecutionCreated(
+        workflow_id=WorkflowId("refunds"),
+        workflow_version=3,
+        digest="sha256:ab",
+        input={"amount": 1.5},
+        variables={"limit": 50},
+        mode="sync",
+        outputs=("pay",),
+        source=ForkSource(execution_id=EXECUTION, version=7, from_block="pay"),
+        plan={"scope": ["pay"]},
+        fingerprint="ff",
+    ),
+    ExecutionStarted(executor="e-1", epoch=1, command="run:x-1"),
+    ExecutionResumed(executor="e-1", epoch=2, command="resume:p-1"),
+    ExecutionRecovered(executor="e-2", epoch=3, command="run:x-1", taken_from="e-1"),
+    ExecutionPaused(epoch=3, pauses=(PAUSE,), due_at=AT),
+    ExecutionCompleted(output={"paid": True}, http_status=200),
+    ExecutionFailed(error=ERROR, block=PATH),
+    ExecutionCancelRequested(reason="changed my mind"),
+    ExecutionCancelled(reason="changed my mind"),
+    ExecutionTimedOut(deadline=AT),
+    ExecutionDeadLettered(command="run:x-1", failures=5, error="KeyError: 'x'"),
+    BlockStarted(path=PATH, attempt=2, inputs={"url": "https://x"}, until=AT),
+    BlockCompleted(
+        path=PATH,
+        attempt=2,
+        outputs={"status": 201},
+        decision=("yes",),
+        locks=True,
+        duration_ms=12.5,
+        started_at=AT,
+        inputs={"n": 1},
+    ),
+    BlockFailed(path=PATH, error=ERROR, attempt=2, handled=True, duration_ms=12.5, started_at=AT, inputs={"n": 1}),
+    BlockSkipped(path=PATH, reason="no active path leads here"),
+    BlockReused(path=PATH, reference=BlockReference(execution_id=EXECUTION, version=5), decision=("yes",)),
+    PauseRequested(
+        pause_id=PAUSE,
+        path=PATH,
+        message="Pay?",
+        digest="sha256:cd",
+        form={"type": "object"},
+        show={"risk": 60},
+        assignees=("ann",),
+        expires_at=AT,
+    ),
+    PauseResolved(
+        pause_id=PAUSE, path=PATH, resolution="answered", answer={"ok": True}, digest="sha256:cd", reason="because"
+    ),
+    PauseExpired(pause_id=PAUSE, path=PATH, expired_at=AT),
+    WorkflowPublished(workflow_version=3, digest="sha256:ab", document={"id": "refunds", "blocks": {}}),
+]
+
+ENVELOPE = Envelope(
+    id=EventId("e-1"),
+    type="block.skipped",
+    schema_version=1,
+    tenant=TenantId("acme"),
+    stream_id=StreamId("execution:x-1"),
+    version=4,
+    recorded_at=AT,
+    actor=Actor(kind="person", name="ann", channel="http"),
+    workflow_id=WorkflowId("refunds"),
+    execution_id=EXECUTION,
+    causation_id="run:x-1",
+    correlation_id="c-1",
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+
+
+def name_of(data: EventData) -> str:
+    return data.type_name()
+
+
+def test_there_is_a_sample_of_every_event_type() -> None:
+    assert {type(sample) for sample in SAMPLES} == set(get_args(EventData))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=name_of)
+def test_an_event_is_encoded_to_the_golden_bytes_and_the_golden_bytes_decode(sample: EventData) -> None:
+    """These files are old recorded events. They are only ever added to: what was written must decode for ever."""
+    golden = (GOLDEN / f"{sample.type_name()}.v1.json").read_bytes().rstrip(b"\n")
+    assert decode_data(golden) == sample
+    assert encode_data(sample) == golden
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=name_of)
+def test_an_event_fits_its_generated_schema(sample: EventData) -> None:
+    schema = schemas()[f"events/{sample.type_name()}.json"]
+    jsonschema_rs.validate(schema, msgspec.json.decode(encode_data(sample)), validate_formats=True)
+
+
+@pytest.mark.parametrize("name", schemas())
+def test_every_schema_is_a_valid_schema(name: str) -> None:
+    jsonschema_rs.meta.validate(schemas()[name])
+
+
+def test_a_later_field_that_this_version_does_not_know_is_passed_over() -> None:
+    later = b'{"path":"pay","reason":"r","since_version_9":{"a":1},"type":"block.skipped"}'
+    assert decode_data(later) == BlockSkipped(path=PATH, reason="r")
+
+
+def test_an_event_type_that_is_unknown_is_an_error_and_never_passed_over() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode_data(b'{"type":"block.teleported"}')
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=name_of)
+def test_a_joined_event_comes_apart_into_the_very_bytes_it_was_made_of(sample: EventData) -> None:
+    tricky = msgspec.structs.replace(ENVELOPE, actor=Actor(kind="person", name='","data":{"x":1}'))
+    meta, data = encode_envelope(tricky), encode_data(sample)
+    assert split(join(meta, data)) == (meta, data)
+    assert decode_joined(join(meta, data)).data == sample
+    assert msgspec.json.decode(join(meta, data))["data"] == msgspec.json.decode(data)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Run(id="run:x-1", tenant=TenantId("acme"), execution_id=EXECUTION, created="{}"),
+        Resume(id="resume:p-1", tenant=TenantId("acme"), execution_id=EXECUTION, pause_id=PAUSE),
+        Cancel(id="cancel:x-1", tenant=TenantId("acme"), execution_id=EXECUTION, failures=2),
+        Wake(id="w", tenant=TenantId("acme"), execution_id=EXECUTION, timer="t"),
+    ],
+    ids=lambda command: command.kind(),
+)
+def test_a_command_survives_the_wire_and_fits_its_schema(command: AnyCommand) -> None:
+    data = msgspec.json.encode(command)
+    assert msgspec.json.decode(data, type=AnyCommand) == command
+    jsonschema_rs.validate(schemas()[f"commands/{command.kind()}.json"], msgspec.json.decode(data))
