@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from playhead_cli.commands import bench, database, demo, dev, executions, log, pauses, services, workflows
+from playhead_cli.commands import bench, contracts, database, demo, dev, executions, log, pauses, services, workflows
 from playhead_cli.options import JSON_WANTED
 from playhead_contracts.errors import PlayheadError
 
@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for module in (demo, dev, services, workflows, executions, pauses, log, database, bench):
+for module in (demo, dev, services, workflows, executions, pauses, log, database, contracts, bench):
     module.register(app)
 
 

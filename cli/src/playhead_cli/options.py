@@ -24,7 +24,8 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="The data directory of a running `playhead dev`, in place of PLAYHEAD_DATABASE_URL and PLAYHEAD_NATS_URL.",
+        help="The data directory of a running `playhead dev`. Else PLAYHEAD_DATABASE_URL and PLAYHEAD_NATS_URL count, "
+        "else ./.playhead.",
     ),
 ]
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The execution.")]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from playhead_cli.options import DEFAULT_DATA
 from playhead_contracts.errors import PlayheadError
 from playhead_runtime.embedded_nats import USER
 from playhead_runtime.embedded_postgres import DATABASE, OWNER, SERVICE
@@ -50,23 +51,30 @@ def place_of(data: Path) -> Place:
 
 def database_url(data: Path | None) -> str:
     """The URL of the services' role. Raises NotConfigured."""
-    return place_of(data).database_url if data else _variable("PLAYHEAD_DATABASE_URL")
+    place = _place(data, "PLAYHEAD_DATABASE_URL")
+    return place.database_url if place else os.environ["PLAYHEAD_DATABASE_URL"]
 
 
 def owner_database_url(data: Path | None) -> str:
     """The URL of whoever owns the schema. Raises NotConfigured."""
-    if data:
-        return place_of(data).owner_database_url
-    return os.environ.get("PLAYHEAD_DATABASE_OWNER_URL") or _variable("PLAYHEAD_DATABASE_URL")
+    place = _place(data, "PLAYHEAD_DATABASE_URL")
+    if place:
+        return place.owner_database_url
+    return os.environ.get("PLAYHEAD_DATABASE_OWNER_URL") or os.environ["PLAYHEAD_DATABASE_URL"]
 
 
 def nats_url(data: Path | None) -> str:
     """The URL of the bus. Raises NotConfigured."""
-    return place_of(data).nats_url if data else _variable("PLAYHEAD_NATS_URL")
+    place = _place(data, "PLAYHEAD_NATS_URL")
+    return place.nats_url if place else os.environ["PLAYHEAD_NATS_URL"]
 
 
-def _variable(name: str) -> str:
-    found = os.environ.get(name)
-    if not found:
-        raise NotConfigured(f"set {name}, or give --data with the directory of a running `playhead dev`")
-    return found
+def _place(data: Path | None, variable: str) -> Place | None:
+    """The servers of `data`; None when the variable says where they are; else those of a `playhead dev` in here."""
+    if data is not None:
+        return place_of(data)
+    if os.environ.get(variable):
+        return None
+    if (DEFAULT_DATA / "servers.json").exists():
+        return place_of(DEFAULT_DATA)
+    raise NotConfigured(f"set {variable}, or give --data with the directory of a running `playhead dev`")

@@ -106,7 +106,7 @@ def _announce(system: "LocalSystem", address: "Address", *, as_json: bool) -> No
         "playhead publish examples/refund-review.yaml",
         f"playhead run refund-review --input '{_EXAMPLE_INPUT}'",
         "playhead pauses",
-        f"playhead verify --data {system.data}",
+        "playhead verify" if system.data == DEFAULT_DATA else f"playhead verify --data {system.data}",
     ]
     console.print("in another terminal, for example:")
     for line in lines:

@@ -78,8 +78,9 @@ async def local_system(data: Path, address: Address, say: Say) -> AsyncGenerator
 
     Raises AlreadyRunning, PortTaken, ServerFailed and StartFailed.
     """
-    _check_port(address)
     async with embedded_servers(data) as servers:
+        # After the lock: a second start on the same data is told that, and not that its port is taken.
+        _check_port(address)
         logs = _prepare(data)
         await migrate(servers.owner_database_url, SERVICE)
         new_key = None if address.is_open else await _first_key(servers.database_url)
