@@ -50,7 +50,7 @@ async def test_after_kill_9_in_the_middle_of_a_block_another_executor_finishes_w
         assert [request.path for request in server.requests] == ["/one", "/two", "/two", "/three"]
     assert state.status == "completed"
     assert state.output == {"last": 3}
-    assert took < 10, "the promise of DESIGN section 10, not a benchmark"
+    assert took < 10, "a promise that users plan with, not a benchmark"
     assert await completions(client, execution_id) == ["one", "two", "three"]
     assert block(state, "two").attempt == 2
     recovered = [e.data for e in await client.events(execution_id) if isinstance(e.data, ExecutionRecovered)]

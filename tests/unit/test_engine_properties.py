@@ -1,4 +1,4 @@
-"""What must hold for every graph, every order of completions and every crash (DESIGN sections 1, 5 and 7)."""
+"""What must hold for every graph, every order of completions and every crash (docs/architecture.md)."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

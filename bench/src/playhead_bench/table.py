@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One row: what was measured over several runs, in which unit, and what DESIGN section 10 asks for."""
+    """One row: what was measured over several runs, in which unit, and the goal it has, if any."""
 
     name: str
     unit: str

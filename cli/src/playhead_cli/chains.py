@@ -1,4 +1,4 @@
-"""Checking hash chains: whether what is stored is what was written (DESIGN section 3). Pure; bytes in, faults out."""
+"""Checking hash chains: whether what is stored is what was written. Pure; bytes in, faults out."""
 
 from collections.abc import Iterable
 

@@ -57,10 +57,10 @@ def database_url(data: Path | None) -> str:
 
 def owner_database_url(data: Path | None) -> str:
     """The URL of whoever owns the schema. Raises NotConfigured."""
+    if data is None and (url := os.environ.get("PLAYHEAD_DATABASE_OWNER_URL")):
+        return url
     place = _place(data, "PLAYHEAD_DATABASE_URL")
-    if place:
-        return place.owner_database_url
-    return os.environ.get("PLAYHEAD_DATABASE_OWNER_URL") or os.environ["PLAYHEAD_DATABASE_URL"]
+    return place.owner_database_url if place else os.environ["PLAYHEAD_DATABASE_URL"]
 
 
 def nats_url(data: Path | None) -> str:

@@ -18,8 +18,9 @@ _STOP_SECONDS = 15.0
 """An executor lets blocks in flight finish for ten."""
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
-_LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 _QUIET_LEVELS = frozenset({"DEBUG", "INFO"})
+_MOST_SAID = 400
+"""A traceback is one line in a log, and a page on a terminal."""
 
 
 class StartFailed(PlayheadError):
@@ -97,5 +98,6 @@ class Child:
         level = [*line.split(" ", 2), ""][1]
         if level == "INFO" and f" {self.service} ready" in line:
             self._is_ready = True
-        if line and (level not in _LEVELS or level not in _QUIET_LEVELS):
-            self._say(f"{self.service}: {line}")
+        if line and level not in _QUIET_LEVELS:
+            shown = line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}… (log: {self.log})"
+            self._say(f"{self.service}: {shown}")

@@ -1,7 +1,7 @@
 """Events: what is true. Each is immutable; old ones decode for ever.
 
 An event is an `Envelope` (who, where, when) and its data, a tagged union on `type`. Both are encoded once, with
-sorted keys, and those very bytes are stored, hashed, copied to the bus and shown to clients (DESIGN section 3).
+sorted keys, and those very bytes are stored, hashed, copied to the bus and shown to clients.
 Change is additive only: a new field has a default; anything else is a new `schema_version` with an upcaster.
 """
 

@@ -1,4 +1,4 @@
-"""The workflow document (DESIGN section 7) as an author writes it: models that refuse what they do not know.
+"""The workflow document (docs/workflows.md) as an author writes it: models that refuse what they do not know.
 
 These models say what one block looks like by itself. What only the whole document can tell (edges that lead
 nowhere, cycles, references, expressions) is checked by `playhead_engine.documents`. That is the door for

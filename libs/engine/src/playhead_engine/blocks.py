@@ -153,7 +153,7 @@ def _secret(secrets: Mapping[str, str], name: str) -> str:
 
 
 def proposal_digest(message: str, show: dict[str, Json], form: dict[str, Json] | None) -> str:
-    """sha256 over the canonical JSON of what a person is shown (DESIGN section 8)."""
+    """sha256 over the canonical JSON of what a person is shown."""
     shown = msgspec.json.encode({"message": message, "show": show, "form": form}, order="sorted")
     return "sha256:" + sha256(shown).hexdigest()
 

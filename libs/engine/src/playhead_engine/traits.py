@@ -9,7 +9,7 @@ from playhead_contracts.events import Json
 
 
 class BlockTraits(msgspec.Struct, frozen=True):
-    """A block with `effects` acts outside: its start is in the log before it acts (DESIGN section 5).
+    """A block with `effects` acts outside: its start is in the log before it acts.
 
     `config_schema` is the JSON Schema of a custom block's `config`; None if anything goes.
     """

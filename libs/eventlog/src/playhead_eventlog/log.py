@@ -102,7 +102,7 @@ class RawEvent(msgspec.Struct, frozen=True):
 
 
 def chain(previous: bytes, meta: bytes, data: bytes) -> bytes:
-    """The hash of an event: sha256 over the previous hash and the stored bytes (DESIGN section 3)."""
+    """The hash of an event: sha256 over the previous hash and the stored bytes."""
     return sha256(previous + meta + data).digest()
 
 

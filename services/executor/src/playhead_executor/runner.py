@@ -27,7 +27,7 @@ from playhead_runtime.clock import Clock
 log = logging.getLogger("playhead.executor")
 
 SHORT_WAIT_SECONDS = 0.25
-"""Message schedules fire up to a quarter of a second late; shorter waits are kept in the process (DESIGN section 4)."""
+"""Message schedules fire up to a quarter of a second late; shorter waits are kept in the process."""
 
 GATHER_SECONDS = 0.05
 """How long results of blocks without effects may stay unwritten while others are still at work."""
