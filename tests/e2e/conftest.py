@@ -41,13 +41,13 @@ class Home:
         self.url = f"http://127.0.0.1:{self.port}"
         self._dev: asyncio.subprocess.Process | None = None
 
-    async def run(self, *words: str, stdin: str | None = None, seconds: float = 60) -> Ran:
-        """Run a command to its end."""
+    async def run(self, *words: str, stdin: str | None = None, key: str | None = None, seconds: float = 60) -> Ran:
+        """Run a command to its end; `key` is an API key."""
         process = await asyncio.create_subprocess_exec(
             str(SCRIPT),
             *words,
             cwd=self.folder,
-            env=self._environ(),
+            env=self._environ() | ({"PLAYHEAD_API_KEY": key} if key else {}),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -57,9 +57,9 @@ class Home:
         assert process.returncode is not None
         return Ran(process.returncode, out.decode(), err.decode())
 
-    async def start_dev(self) -> None:
+    async def start_dev(self, *options: str) -> None:
         """`playhead dev`, ready."""
-        words = ["dev", "--port", str(self.port)]
+        words = ["dev", "--port", str(self.port), *options]
         with (self.folder / "dev.log").open("ab") as log:
             self._dev = await asyncio.create_subprocess_exec(
                 str(SCRIPT), *words, cwd=self.folder, env=self._environ(), stdout=log, stderr=log

@@ -1,6 +1,44 @@
 """The main job, as `make demo` runs it."""
 
-from tests.e2e.conftest import Home
+import asyncio
+import os
+import pty
+from importlib.resources import files
+from pathlib import Path
+
+from tests.e2e.conftest import SCRIPT, Home
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "refund-review.yaml"
+
+
+async def at_a_terminal(home: Home, *typed: str) -> tuple[int, str]:
+    """Run the demo at a terminal, type a line whenever it asks; its exit code, and what was on the screen."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        str(SCRIPT), "demo", cwd=home.folder, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    screen = ""
+    lines = dict(zip(("Approve? [y/N]", "Comment"), typed, strict=False))
+    async with asyncio.timeout(60):
+        while chunk := await asyncio.to_thread(_read, ours):
+            screen += chunk
+            for question in [asked for asked in lines if asked in screen]:
+                os.write(ours, lines.pop(question).encode() + b"\n")
+        code = await process.wait()
+    os.close(ours)
+    return code, screen
+
+
+def _read(terminal: int) -> str:
+    try:
+        return os.read(terminal, 65536).decode(errors="replace")
+    except OSError:  # the other side has closed it
+        return ""
+
+
+def test_the_demo_runs_the_example_that_people_read() -> None:
+    assert (files("playhead_cli.demo") / "refund-review.yaml").read_bytes() == EXAMPLE.read_bytes()
 
 
 async def test_the_demo_does_what_it_says_and_checks_it(home: Home) -> None:
@@ -17,3 +55,17 @@ async def test_without_a_person_at_the_prompt_the_demo_approves_nothing(home: Ho
     assert ran.code == 2, ran.out + ran.err
     assert "--yes" in ran.out + ran.err
     assert "execution.completed" not in ran.out
+
+
+async def test_at_a_terminal_the_demo_asks_and_pays_what_was_approved(home: Home) -> None:
+    code, screen = await at_a_terminal(home, "y", "looks fine")
+    assert code == 0, screen
+    assert "looks fine" in screen
+    assert "checks hold" in screen
+
+
+async def test_a_refund_that_is_not_approved_is_not_paid(home: Home) -> None:
+    code, screen = await at_a_terminal(home, "n", "")
+    assert code == 0, screen
+    assert "nothing was paid" in screen
+    assert "exactly one request, one payment" not in screen

@@ -80,6 +80,8 @@ def _stop_on_signals() -> None:
 def _announce(system: "LocalSystem", address: "Address", *, as_json: bool) -> None:
     import os
 
+    from rich.markup import escape
+
     from playhead_cli.options import DEFAULT_URL
     from playhead_cli.screen import print_json, screen
 
@@ -89,18 +91,14 @@ def _announce(system: "LocalSystem", address: "Address", *, as_json: bool) -> No
             | ({"api_key": system.new_key} if system.new_key else {})
         )
         return
-    console = screen()
-    console.print(
-        f"[bold green]ready[/] at [bold]{system.url}[/]  [dim]data and logs in {system.data}[/]", soft_wrap=True
-    )
+    console, data = screen(), escape(str(system.data))
+    console.print(f"[bold green]ready[/] at [bold]{system.url}[/]  [dim]data and logs in {data}[/]", soft_wrap=True)
     if system.new_key:
         console.print(
             f"API key, shown this once: [bold]{system.new_key}[/]  (export PLAYHEAD_API_KEY=...)", soft_wrap=True
         )
     elif not address.is_open:
-        console.print(
-            f"an API key is needed: `playhead keys create NAME --data {system.data}` makes one", soft_wrap=True
-        )
+        console.print(f"an API key is needed: `playhead keys create NAME --data {data}` makes one", soft_wrap=True)
     lines = [
         *([f"export PLAYHEAD_URL={system.url}"] if system.url != DEFAULT_URL else []),
         "playhead publish examples/refund-review.yaml",

@@ -112,6 +112,8 @@ def _stream_id(text: str) -> "StreamId":
 
 
 def _show_chains(chains: "Chains", *, as_json: bool) -> None:
+    from rich.markup import escape
+
     from playhead_cli.screen import print_json, screen
 
     if as_json:
@@ -121,7 +123,7 @@ def _show_chains(chains: "Chains", *, as_json: bool) -> None:
     console = screen()
     for broken in chains.breaks.values():
         where = f"{broken.stream_id} version {broken.version} (position {broken.position})"
-        console.print(f"[red]broken[/] at {where}: {broken.reason}", soft_wrap=True)
+        console.print(f"[red]broken[/] at {escape(where)}: {escape(broken.reason)}", soft_wrap=True)
     counts = f"{chains.events} events in {chains.streams} streams"
     if chains.breaks:
         console.print(f"[red]{len(chains.breaks)} broken chains[/], {counts}")

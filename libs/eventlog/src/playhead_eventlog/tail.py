@@ -25,6 +25,7 @@ class Tail:
         self._log = log
         self._url = url
         self._news = asyncio.Event()
+        self._wanted = asyncio.Event()
 
     async def next(self, after: int, limit: int) -> list[RawEvent]:
         """The events after position `after`, at most `limit`; waits up to a second for one, then gives none.
@@ -38,11 +39,14 @@ class Tail:
             events = await self._log.read_log(after, limit)
             if events or loop.time() >= deadline:
                 return events
+            self._wanted.set()
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._news.wait()
             except TimeoutError:
                 continue
+            finally:
+                self._wanted.clear()
 
     def wake(self) -> None:
         """Make a waiting `next` look now."""
@@ -57,6 +61,9 @@ class Tail:
                     self._news.set()
                     async for _ in connection.notifies():
                         self._news.set()
+                        # While nobody waits, notifications stay unread: waking for each would cost the machine more
+                        # than the reading, and one is enough.
+                        await self._wanted.wait()
             except psycopg.OperationalError:
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
 

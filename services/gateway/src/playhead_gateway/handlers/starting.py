@@ -144,7 +144,7 @@ async def state_at_version(
 def _execution_id(caller: Caller, asked: Asked, kind: str, of: str) -> ExecutionId:
     if asked.idempotency_key is None:
         return ExecutionId(new_id())
-    # Starts keep the plain form, which other doors to the log can derive as well: the id follows from tenant, workflow and key.
+    # The id of a start follows from tenant, workflow and key alone, so that any door to the log derives the same.
     parts = (caller.tenant, of) if kind == "start" else (caller.tenant, kind, of)
     return ExecutionId(derived_id(*parts, asked.idempotency_key))
 
