@@ -85,7 +85,7 @@ def cases(draw: st.DrawFn, max_blocks: int = 9, failures: bool = True, responses
 class World:
     """One execution and everything around it: an in-memory stream, time that only moves when asked, random order."""
 
-    def __init__(self, case: Case, seed: int = 0):
+    def __init__(self, case: Case, seed: int = 0, given: Json = None):
         self.case = case
         self.graph: Graph = build_graph(parse(case.document, TRAITS), TRAITS)
         self.random = Random(seed)
@@ -94,7 +94,7 @@ class World:
         self.runs: list[Run] = []
         self.completions: list[tuple[str, int]] = []
         self._ids = count(1)
-        self._write([admit(self.graph.document, 1, "sha256:x", Request())], PERSON)
+        self._write([admit(self.graph.document, 1, "sha256:x", Request(input=given))], PERSON)
         self.state = self._folded()
         self._claim(ExecutionStarted(executor="a", epoch=1, command="run"))
 
