@@ -19,7 +19,7 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import BlockPath, EventId, ExecutionId, StreamId, TenantId, WorkflowId
 from playhead_eventlog import GENESIS, EventLog, StreamHead, migrate, open_log, open_tail
-from playhead_eventlog.log import EventIdReused, chain
+from playhead_eventlog.stored import EventIdReused, chain
 from playhead_runtime.ids import new_id
 from tests.conftest import Database
 from tests.system import eventually

@@ -6,7 +6,7 @@ import msgspec
 
 from playhead_contracts.events import decode_envelope
 from playhead_contracts.ids import StreamId
-from playhead_eventlog.log import GENESIS, RawEvent, StreamHead, chain
+from playhead_eventlog import GENESIS, RawEvent, StreamHead, chain
 
 
 class Break(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg import AsyncConnection
 
-from playhead_eventlog.log import EventLog, RawEvent
+from playhead_eventlog.log import EventLog
+from playhead_eventlog.stored import RawEvent
 
 CHANNEL = "playhead_log"
 LOOK_AGAIN_SECONDS = 1.0

@@ -24,8 +24,7 @@ from playhead_engine.advance import Moment
 from playhead_engine.fold import fold
 from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
 from playhead_engine.state import ExecutionState
-from playhead_eventlog import GENESIS, EventLog, StreamHead
-from playhead_eventlog.log import chain
+from playhead_eventlog import GENESIS, EventLog, StreamHead, chain
 from playhead_executor.definitions import Definitions
 from playhead_executor.journal import ClaimLost, Fenced, Journal, Loaded
 from playhead_executor.runner import Ending, Runner

@@ -1,0 +1,51 @@
+"""Reading from PostgreSQL: a few connections, and patience with a database that is away for a moment."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from playhead_contracts.ids import StreamId
+from playhead_eventlog import queries
+from playhead_eventlog.stored import LogUnavailable, RawEvent
+
+AGAIN_SECONDS = 0.1
+"""Between two tries while the database is away."""
+
+
+class Reader:
+    """Queries on a pool."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]], patience_seconds: float):
+        self._pool = pool
+        self._patience_seconds = patience_seconds
+
+    async def stream(self, stream_id: StreamId, after: int, limit: int | None) -> list[RawEvent]:
+        """The stored events of a stream after version `after`, in order."""
+        return raws(await self.fetch(queries.READ_STREAM, (stream_id, after, limit)))
+
+    async def fetch(self, query: str, parameters: Sequence[Any]) -> list[TupleRow]:
+        """The rows of a query. Raises LogUnavailable."""
+        deadline = asyncio.get_running_loop().time() + self._patience_seconds
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    cursor = await connection.execute(query, parameters, binary=True, prepare=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
+                    return await cursor.fetchall()
+            except (psycopg.OperationalError, PoolTimeout) as exc:
+                # Reading again is always right; a pooled connection may have died with an earlier server.
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise LogUnavailable(f"the event log does not answer: {str(exc).strip()}") from exc
+                await asyncio.sleep(AGAIN_SECONDS)
+
+
+def raws(rows: list[TupleRow]) -> list[RawEvent]:
+    """Rows with the columns of `queries`, as stored events."""
+    return [
+        RawEvent(position, StreamId(stream_id), version, kind, data.encode(), meta.encode(), previous, own)
+        for position, stream_id, version, kind, data, meta, previous, own in rows
+    ]
