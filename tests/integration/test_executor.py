@@ -412,6 +412,32 @@ async def test_a_run_command_that_tells_another_beginning_than_the_log_is_not_be
     assert state.output["n"] == 14
 
 
+async def test_an_execution_over_which_executors_keep_getting_lost_is_given_up_with_a_dead_letter(
+    database: Database, nats_url: str, client: System
+) -> None:
+    await client.publish(PURE)
+    execution_id = await client.start(PURE, {"n": 1}, send=False)
+    state = await client.state(execution_id)
+    claims = [ExecutionStarted(executor="e0", epoch=1, command="run")]
+    claims += [ExecutionRecovered(executor=f"e{n}", epoch=n + 1, command="run", taken_from="e") for n in range(1, 6)]
+    _, head = await client.log.load(execution_stream(execution_id))
+    await client.log.append(execution_stream(execution_id), head, [new_event(claim, state) for claim in claims])
+    wake = Wake(id="run", tenant=TENANT, execution_id=execution_id)
+    await client.bus.send(subjects.command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
+    async with executor(database.service_url, nats_url):
+        await client.when(execution_id, lambda state: state.dead_lettered is not None)
+        [letter] = await dead_letters(client, 1)
+    assert execution_id.encode() in letter
+
+
+async def test_outputs_larger_together_than_a_message_still_reach_the_log_and_the_end(system: System) -> None:
+    many = "".join(f"  b{n}: {{type: function, code: \"'x' * 1000000\"}}\n" for n in range(12))
+    document = f"id: large\nblocks:\n{many}output: {{done: true}}"
+    await system.publish(document)
+    state = await system.ended(await system.start(document))
+    assert state.status == "completed", state.error
+
+
 async def dead_letters(system: System, count: int) -> list[bytes]:
     """The bodies of the first dead letters."""
 

@@ -34,6 +34,9 @@ from playhead_eventlog.stored import GENESIS, BrokenHashChain, LogUnavailable, R
 
 SCHEMA_VERSION = 1
 
+OPEN_SECONDS = 10.0
+"""How long opening waits for a database that is just starting. Patience is for one that was there before."""
+
 
 class Appended(msgspec.Struct, frozen=True):
     """What an append made true: the new head, and each event as one JSON object (`events.join`)."""
@@ -183,7 +186,7 @@ async def open_log(url: str, *, readers: int = 4, patience_seconds: float = 5.0)
         kwargs={"autocommit": True},
     )
     try:
-        await pool.open(wait=True, timeout=patience_seconds)
+        await pool.open(wait=True, timeout=min(patience_seconds, OPEN_SECONDS))
     except PoolTimeout as exc:
         await pool.close()
         raise LogUnavailable(f"the event log does not answer: {exc}") from exc

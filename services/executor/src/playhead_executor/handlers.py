@@ -12,8 +12,8 @@ from playhead_contracts import subjects
 from playhead_contracts.commands import AnyCommand, Nudge, NudgeReply, Run
 from playhead_contracts.events import (
     Actor,
-    Event,
     EventData,
+    ExecutionCreated,
     ExecutionDeadLettered,
     NewEvent,
     decode_joined,
@@ -21,7 +21,7 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import EventId, ExecutionId, execution_stream
 from playhead_engine.advance import Moment
-from playhead_engine.fold import fold
+from playhead_engine.fold import create, fold
 from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import GENESIS, EventLog, StreamHead, chain
@@ -43,6 +43,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     done: bool
     again_in_seconds: float = 0.0
+    given_up: str | None = None
+    """Why the command is to be kept as a dead letter in place of being done."""
     keep_silent: bool = False
     """Neither: somebody else's lease hangs on it now."""
 
@@ -107,8 +109,9 @@ class Executor:
                 case Nothing():
                     return DONE
                 case Poisoned():
-                    await self.dead_letter(command, decision.failures, "executors were lost over it again and again")
-                    return DONE
+                    reason = f"{decision.failures} executors in a row were lost over it, and nothing got done"
+                    await self.dead_letter(command, decision.failures, reason)
+                    return Verdict(done=False, given_up=reason)
                 case HeldBy():
                     held = await self._ask_owner(decision.executor, command.execution_id)
                     if held is None:
@@ -153,8 +156,9 @@ class Executor:
         return DONE if ending is Ending.SETTLED else Verdict(done=False)
 
     async def _load(self, command: AnyCommand, first_delivery: bool) -> Loaded | None:
-        if first_delivery and isinstance(command, Run) and command.created is not None:
-            return _believed(command.created.encode(), command.execution_id)
+        believed = _believed(command) if first_delivery and isinstance(command, Run) else None
+        if believed is not None:
+            return believed
         events, head = await self._log.load(execution_stream(command.execution_id))
         state = fold(events)
         return None if state is None else Loaded(state, head)
@@ -186,14 +190,18 @@ class Executor:
         )
 
 
-def _believed(frame: bytes, execution_id: ExecutionId) -> Loaded | None:
-    """The execution as its `run` command tells it, which spares a read.
+def _believed(command: Run) -> Loaded | None:
+    """The execution as its `run` command tells it, which spares a read; None when it does not tell it.
 
     The claim names the hash of these very bytes as its head, so the log refuses it unless it holds the same.
     """
-    meta, data = split(frame)
-    event: Event = decode_joined(frame)
-    state = fold([event])
-    assert state is not None
-    assert state.execution_id == execution_id
-    return Loaded(state, StreamHead(1, chain(GENESIS.hash, meta, data)))
+    if command.created is None:
+        return None
+    frame = command.created.encode()
+    try:
+        event = decode_joined(frame)
+    except msgspec.DecodeError:
+        return None
+    if not isinstance(event.data, ExecutionCreated) or event.envelope.execution_id != command.execution_id:
+        return None
+    return Loaded(create(event), StreamHead(1, chain(GENESIS.hash, *split(frame))))

@@ -23,6 +23,7 @@ from playhead_executor.journal import Journal, Result
 from playhead_executor.work import Workshop
 from playhead_runtime.bus import Bus, BusUnavailable
 from playhead_runtime.clock import Clock
+from playhead_runtime.live import tell
 
 log = logging.getLogger("playhead.executor")
 
@@ -113,7 +114,7 @@ class Runner:
             return False
         if frames:
             state = self._journal.state
-            await self._bus.publish(subjects.live(state.tenant, state.execution_id), b"\n".join(frames))
+            await tell(self._bus, state.tenant, state.execution_id, frames)
         return True
 
     async def _news_of_blocks(self) -> list[BlockPath] | None:

@@ -113,7 +113,9 @@ class Subscriber:
         except Exception as unexpected:  # noqa: BLE001 - the edge: counted, told, sent again, never swallowed
             await self._failed(delivery, command, unexpected)
             return
-        if verdict.done:
+        if verdict.given_up is not None:
+            await self._give_up(delivery, command.kind(), verdict.given_up)
+        elif verdict.done:
             await delivery.ack()
         elif not verdict.keep_silent:
             await delivery.nak(verdict.again_in_seconds)

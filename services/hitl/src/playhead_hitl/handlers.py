@@ -14,6 +14,7 @@ from playhead_eventlog import EventLog
 from playhead_runtime.bus import Bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
+from playhead_runtime.live import tell
 
 
 async def answer_pause(command: AnswerPause, log: EventLog, bus: Bus, clock: Clock) -> PauseAnswered:
@@ -50,7 +51,7 @@ async def answer_pause(command: AnswerPause, log: EventLog, bus: Bus, clock: Clo
         except VersionConflict:
             continue  # somebody else's fact came first: fold it, decide again
         await _set_going(state, command, bus)
-        await bus.publish(subjects.live(state.tenant, state.execution_id), b"\n".join(appended.frames))
+        await tell(bus, state.tenant, state.execution_id, appended.frames)
         return PauseAnswered(
             version=appended.head.version,
             repeated=False,

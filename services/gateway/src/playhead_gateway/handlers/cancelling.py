@@ -4,7 +4,6 @@ from http import HTTPStatus
 
 import msgspec
 
-from playhead_contracts import subjects
 from playhead_contracts.commands import Cancel
 from playhead_contracts.errors import VersionConflict
 from playhead_contracts.ids import execution_stream
@@ -13,6 +12,7 @@ from playhead_gateway.access import Caller
 from playhead_gateway.handlers.listening import Reply, links_of
 from playhead_gateway.handlers.loading import load_execution, new_events, send_command
 from playhead_gateway.services import Services
+from playhead_runtime.live import tell
 
 
 class CancelRecorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +34,7 @@ async def cancel_execution(services: Services, caller: Caller, execution_id: str
         try:
             if events:
                 appended = await services.log.append(execution_stream(state.execution_id), loaded.head, events)
-                live = subjects.live(state.tenant, state.execution_id)
-                await services.bus.publish(live, b"\n".join(appended.frames))
+                await tell(services.bus, state.tenant, state.execution_id, appended.frames)
         except VersionConflict:
             continue  # the execution went on: look at what it is now
         command = Cancel(id=f"cancel:{state.execution_id}", tenant=state.tenant, execution_id=state.execution_id)
