@@ -27,6 +27,10 @@ from playhead_runtime.bus import Bus, connect_bus
 from playhead_runtime.embedded_nats import NatsServer
 from playhead_runtime.embedded_postgres import SERVICE, PostgresServer
 from playhead_runtime.provision import provision
+from playhead_runtime.service import raise_file_limit
+
+# Services run as tasks of the tests' process, and so do the servers they call.
+raise_file_limit()
 
 _TEMPLATE = "playhead_template"
 _POSTGRES_IMAGE = "postgres:18.1-alpine"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import signal
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.e2e.conftest import SCRIPT, Home
 EXAMPLE = Path(__file__).parents[2] / "examples" / "refund-review.yaml"
 
 
-async def at_a_terminal(home: Home, *typed: str) -> tuple[int, str]:
+async def at_a_terminal(home: Home, approve: str, comment: str) -> tuple[int, str]:
     """Run the demo at a terminal, type a line whenever it asks; its exit code, and what was on the screen."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
@@ -19,15 +20,21 @@ async def at_a_terminal(home: Home, *typed: str) -> tuple[int, str]:
     )
     os.close(theirs)
     screen = ""
-    lines = dict(zip(("Approve? [y/N]", "Comment"), typed, strict=False))
-    async with asyncio.timeout(60):
-        while chunk := await asyncio.to_thread(_read, ours):
-            screen += chunk
-            for question in [asked for asked in lines if asked in screen]:
-                os.write(ours, lines.pop(question).encode() + b"\n")
-        code = await process.wait()
-    os.close(ours)
-    return code, screen
+    questions = ["Approve? [y/N]:", "Comment:"]
+    lines = [approve, comment]
+    try:
+        async with asyncio.timeout(60):
+            while chunk := await asyncio.to_thread(_read, ours):
+                screen += chunk
+                if lines and questions[-len(lines)] in screen:
+                    os.write(ours, lines.pop(0).encode() + b"\n")
+            return await process.wait(), screen
+    finally:
+        if process.returncode is None:
+            # The reading thread is woken by its end.
+            process.send_signal(signal.SIGTERM)
+            await process.wait()
+        os.close(ours)
 
 
 def _read(terminal: int) -> str:

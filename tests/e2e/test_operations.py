@@ -125,7 +125,12 @@ async def test_read_models_are_rebuilt_while_they_are_in_use(home: Home) -> None
 
 async def test_beyond_this_machine_a_key_is_needed_which_is_shown_once(home: Home) -> None:
     await home.start_dev("--host", "0.0.0.0")
-    key = next(word for word in (home.folder / "dev.log").read_text().split() if word.startswith("ph_"))
+
+    async def shown() -> str | None:
+        words = (home.folder / "dev.log").read_text().split()
+        return next((word for word in words if word.startswith("ph_")), None)
+
+    key = await eventually(shown)
     refused = await home.run("runs")
     assert refused.code == 1
     assert "API key" in refused.err
@@ -135,5 +140,6 @@ async def test_beyond_this_machine_a_key_is_needed_which_is_shown_once(home: Hom
     assert [each["name"] for each in listed] == ["dev"]
     await home.end()
     await home.start_dev("--host", "0.0.0.0")
-    assert (home.folder / "dev.log").read_text().count(key) == 1
     assert (await home.run("runs", key=key)).code == 0
+    await home.end()
+    assert (home.folder / "dev.log").read_text().count(key) == 1

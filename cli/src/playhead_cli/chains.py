@@ -1,6 +1,6 @@
 """Checking hash chains: whether what is stored is what was written. Pure; bytes in, faults out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -41,6 +41,16 @@ class Chains:
             reason = _fault(event, head)
             if reason is not None:
                 self.breaks[event.stream_id] = Break(event.stream_id, event.version, event.position, reason)
+
+    def end(self, heads: Mapping[StreamId, StreamHead]) -> None:
+        """After the last event: whether every stream reaches the head it had before the first one was read."""
+        for stream_id, head in heads.items():
+            reached = self._heads.get(stream_id, GENESIS)
+            if stream_id not in self.breaks and reached.version < head.version:
+                reason = (
+                    f"it ends at version {reached.version}, but version {head.version} was written: the end is missing"
+                )
+                self.breaks[stream_id] = Break(stream_id, reached.version + 1, 0, reason)
 
 
 def _fault(event: RawEvent, head: StreamHead) -> str | None:

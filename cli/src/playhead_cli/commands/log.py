@@ -70,8 +70,10 @@ async def _check(url: str, stream: str | None, chains: "Chains") -> None:
     from playhead_eventlog import open_log
 
     async with open_log(url, readers=1) as log:
+        heads = await log.heads(None if stream is None else _stream_id(stream))
         async for events in _read(log, stream):
             chains.check(events)
+    chains.end(heads)
 
 
 async def _write(url: str, stream: str | None, file: BinaryIO) -> int:

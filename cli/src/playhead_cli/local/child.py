@@ -39,6 +39,7 @@ class Child:
         self._read_until = 0
         self._rest = b""
         self._is_ready = False
+        self._was_ready = False
         self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     def start(self) -> None:
@@ -97,7 +98,8 @@ class Child:
         # "<time> <level> <logger> <message> <field>=<value>...", by playhead_runtime.service.
         level = [*line.split(" ", 2), ""][1]
         if level == "INFO" and f" {self.service} ready" in line:
-            self._is_ready = True
-        if line and level not in _QUIET_LEVELS:
+            self._is_ready = self._was_ready = True
+        # Before that, what it said is told once, with the failure.
+        if self._was_ready and line and level not in _QUIET_LEVELS:
             shown = line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}… (log: {self.log})"
             self._say(f"{self.service}: {shown}")

@@ -129,6 +129,11 @@ class EventLog:
         """The events of all streams after position `after`, in commit order. Never skips one (see `tail.py`)."""
         return raws(await self._reader.fetch(queries.READ_LOG, (after, limit)))
 
+    async def heads(self, stream_id: StreamId | None = None) -> dict[StreamId, StreamHead]:
+        """Where one stream, or every stream, ended at the moment of asking: what a verifier must find."""
+        rows = await self._reader.fetch(queries.HEADS, (stream_id, stream_id))
+        return {StreamId(name): StreamHead(version, own) for name, version, own in rows}
+
     async def last_position(self) -> int:
         """The position of the newest event, 0 for an empty log."""
         rows = await self._reader.fetch(queries.LAST_POSITION, ())

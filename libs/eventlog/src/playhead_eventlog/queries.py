@@ -25,3 +25,5 @@ READ_LOG = f"select {_COLUMNS} from log.events where position > %s order by posi
 LAST_POSITION = "select coalesce(max(position), 0) from log.events"
 
 HEAD = "select version from log.heads where stream_id = %s"
+
+HEADS = "select stream_id, version, hash from log.heads where %s::text is null or stream_id = %s order by stream_id"

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,15 @@ def set_up_logging(level: int | str = logging.INFO) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+def raise_file_limit() -> None:
+    """Let this process open as many files as the system lets it.
+
+    The usual soft limit is 1,024, which hundreds of executions with a connection each come close to.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run_service(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run `main` until it returns, and give the process's exit code: `sys.exit(run_service(main))`.
 
@@ -52,6 +62,7 @@ def run_service(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     at once. 0 means stopped as asked, 1 that it could not go on (logged).
     """
     set_up_logging(os.environ.get("PLAYHEAD_LOG_LEVEL", "INFO").upper())
+    raise_file_limit()
     try:
         uvloop.run(_until_stopped(main))
     except PlayheadError as exc:

@@ -1,5 +1,6 @@
 """`python -m playhead_hitl`: one hitl service until it is told to stop."""
 
+import asyncio
 import os
 import sys
 
@@ -8,6 +9,11 @@ from playhead_hitl.settings import Settings
 from playhead_runtime.service import run_service
 from playhead_runtime.settings import read_settings
 
+
+async def main(stop: asyncio.Event) -> None:
+    """Read the settings and serve until stopped."""
+    await serve(read_settings(Settings, os.environ), stop)
+
+
 if __name__ == "__main__":
-    settings = read_settings(Settings, os.environ)
-    sys.exit(run_service(lambda stop: serve(settings, stop)))
+    sys.exit(run_service(main))
