@@ -329,11 +329,11 @@ class Bus:
             raise BusUnavailable(f"the connection to {self._where} is closed") from exc
 
         async def stop() -> None:
+            self._subscriptions.discard(subscription)
             with suppress(nats.errors.Error):
                 await raw.unsubscribe()
 
         subscription = Subscription(stop, backlog)
-        self._subscriptions = {known for known in self._subscriptions if not known.is_closed}
         self._subscriptions.add(subscription)
         return subscription
 
