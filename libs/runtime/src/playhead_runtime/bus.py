@@ -309,9 +309,11 @@ class Bus:
         except Exception as exc:
             log.exception("request failed", extra={"subject": message.subject})
             failed = {"Nats-Service-Error": type(exc).__name__, "Nats-Service-Error-Code": "500"}
-            await self.publish(message.reply, b"", failed)
+            if message.reply:
+                await self.publish(message.reply, b"", failed)
         else:
-            await self.publish(message.reply, answer)
+            if message.reply:
+                await self.publish(message.reply, answer)
 
     async def _attach(
         self,

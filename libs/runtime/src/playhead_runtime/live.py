@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from playhead_contracts import subjects
+from playhead_contracts.commands import Nudge
 from playhead_contracts.ids import ExecutionId, TenantId
 from playhead_runtime.bus import Bus
 
@@ -25,3 +28,12 @@ async def tell(bus: Bus, tenant: TenantId, execution_id: ExecutionId, frames: It
         size_bytes += len(frame) + 1
     if together:
         await bus.publish(subject, b"\n".join(together))
+
+
+async def nudge_owner(bus: Bus, owner: str | None, execution_id: ExecutionId) -> None:
+    """Have the executor that holds an execution look at the log, without asking for an answer.
+
+    The command that goes with it does the same and cannot be lost, but an executor that is full takes no commands.
+    """
+    if owner is not None:
+        await bus.publish(subjects.nudge(owner), msgspec.json.encode(Nudge(execution_id=execution_id)))

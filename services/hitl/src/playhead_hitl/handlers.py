@@ -14,7 +14,7 @@ from playhead_eventlog import EventLog
 from playhead_runtime.bus import Bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
-from playhead_runtime.live import tell
+from playhead_runtime.live import nudge_owner, tell
 
 
 async def answer_pause(command: AnswerPause, log: EventLog, bus: Bus, clock: Clock) -> PauseAnswered:
@@ -80,4 +80,5 @@ async def _set_going(state: ExecutionState, command: AnswerPause, bus: Bus) -> N
         execution_id=state.execution_id,
         pause_id=command.pause_id,
     )
+    await nudge_owner(bus, state.owner, state.execution_id)
     await bus.send_soon(subjects.command(state.tenant, Resume.kind()), msgspec.json.encode(resume), resume.id)

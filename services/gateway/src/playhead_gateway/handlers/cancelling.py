@@ -12,7 +12,7 @@ from playhead_gateway.access import Caller
 from playhead_gateway.handlers.listening import Reply, links_of
 from playhead_gateway.handlers.loading import load_execution, new_events, send_command
 from playhead_gateway.services import Services
-from playhead_runtime.live import tell
+from playhead_runtime.live import nudge_owner, tell
 
 
 class CancelRecorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +38,7 @@ async def cancel_execution(services: Services, caller: Caller, execution_id: str
         except VersionConflict:
             continue  # the execution went on: look at what it is now
         command = Cancel(id=f"cancel:{state.execution_id}", tenant=state.tenant, execution_id=state.execution_id)
+        await nudge_owner(services.bus, state.owner, state.execution_id)
         await send_command(services, command, soon=False)
         links = links_of(state.execution_id)
         body = CancelRecorded(execution_id=state.execution_id, status=state.status, links=links)
