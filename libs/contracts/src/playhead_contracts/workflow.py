@@ -151,7 +151,7 @@ class HttpBlock(LinearBlock, frozen=True):
 
 
 class ConditionBlock(BaseBlock, frozen=True):
-    """Activates the edges of the cases that are true, or those of `else` when none is.
+    """Activates the edges of the first case that is true, in their order, or those of `else` when none is.
 
     `cases` is from a name to the CEL expression that decides it; the keys of `next` are such names or `else`.
     """
