@@ -32,7 +32,7 @@ from playhead_executor.app import serve as serve_executor
 from playhead_executor.settings import Settings as ExecutorSettings
 from playhead_hitl.app import serve as serve_hitl
 from playhead_hitl.settings import Settings as HitlSettings
-from playhead_runtime.bus import Bus
+from playhead_runtime.bus import Bus, NobodyThere
 from playhead_runtime.ids import new_id
 from playhead_runtime.subscription import Subscription
 
@@ -128,7 +128,14 @@ class System:
         request = AnswerPause(
             tenant=TENANT, execution_id=execution_id, pause_id=pause_id, answer=answer, actor=actor, digest=digest
         )
-        reply = await self.bus.request(subjects.ANSWER_REQUESTS, msgspec.json.encode(request), 10.0)
+
+        async def asked() -> bytes | None:
+            try:
+                return await self.bus.request(subjects.ANSWER_REQUESTS, msgspec.json.encode(request), 10.0)
+            except NobodyThere:
+                return None  # hitl is still starting: a client is told 503, and asks again
+
+        reply = await eventually(asked)
         if "status" in msgspec.json.decode(reply):
             return msgspec.json.decode(reply, type=Rejected)
         return msgspec.json.decode(reply, type=PauseAnswered)
