@@ -28,6 +28,7 @@ class _Answer(msgspec.Struct, frozen=True):
     seconds_per_byte: float
     times: int
     hang_up: bool
+    until: asyncio.Event | None
 
 
 class OutsideServer:
@@ -64,9 +65,10 @@ class OutsideServer:
         seconds_per_byte: float = 0.0,
         times: int = 1,
         hang_up: bool = False,
+        until: asyncio.Event | None = None,
     ) -> None:
-        """Answer requests for `path`, after `delay` seconds. Several answers for a path are given one after
-        the other, and the last one ever after.
+        """Answer requests for `path`, after `delay` seconds, and not before `until` is set. Several answers for a path
+        are given one after the other, and the last one ever after.
 
         `body` is bytes, a str, or a value that is sent as JSON; it is sent `times` over, and a byte at a time
         if `seconds_per_byte` is set. A server told to `hang_up` closes the connection in place of answering.
@@ -74,7 +76,7 @@ class OutsideServer:
         content, content_type = _content(body)
         given = {name.lower(): value for name, value in (headers or {}).items()}
         self._answers[path].append(
-            _Answer(status, content_type | given, content, delay, seconds_per_byte, times, hang_up)
+            _Answer(status, content_type | given, content, delay, seconds_per_byte, times, hang_up, until)
         )
 
     async def __aenter__(self) -> Self:
@@ -111,6 +113,8 @@ class OutsideServer:
         told = self._answers[received.path]
         answer = (told.pop(0) if len(told) > 1 else told[0]) if told else _NOT_FOUND
         await asyncio.sleep(answer.delay)
+        if answer.until is not None:
+            await answer.until.wait()
         if answer.hang_up:
             return False
         head = [f"HTTP/1.1 {answer.status} Answer", f"content-length: {len(answer.body) * answer.times}"]
@@ -132,7 +136,7 @@ class OutsideServer:
             self.bytes_sent += len(piece)
 
 
-_NOT_FOUND = _Answer(404, {}, b"", 0.0, 0.0, 1, False)
+_NOT_FOUND = _Answer(404, {}, b"", 0.0, 0.0, 1, False, None)
 
 
 def _content(body: Any) -> tuple[bytes, dict[str, str]]:

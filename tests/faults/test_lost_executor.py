@@ -1,5 +1,6 @@
 """Executors that are killed or frozen in the middle of work: another one goes on, and nothing in the log runs again."""
 
+import asyncio
 from time import monotonic
 
 import pytest
@@ -63,13 +64,15 @@ async def test_an_executor_that_was_frozen_finds_itself_fenced_and_writes_nothin
     await client.publish(STEPS)
     async with OutsideServer() as server:
         server.respond("/one", 200, {"n": 1})
-        server.respond("/two", 200, {"n": 2}, delay=1)
+        frozen = asyncio.Event()
+        server.respond("/two", 200, {"n": 2}, until=frozen)
         server.respond("/two", 200, {"n": 2})
         server.respond("/three", 200, {"n": 3})
         first = await services.start("executor", executor_name="first", lease_seconds=1)
         execution_id = await client.start(STEPS, {"url": server.url})
         await client.when(execution_id, lambda state: "two" in state.running)
         first.freeze()
+        frozen.set()
         await services.start("executor", executor_name="second", lease_seconds=1)
         state = await client.ended(execution_id)
         events = len(await client.events(execution_id))

@@ -243,7 +243,7 @@ async def test_a_tail_is_woken_by_an_append(database: Database) -> None:
         async def found() -> bool:
             return waiting.done() or None  # pyright: ignore[reportReturnType]
 
-        await eventually(found, seconds=5)
+        await eventually(found)
         assert len(waiting.result()) == 1
 
 

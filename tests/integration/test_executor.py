@@ -1,5 +1,6 @@
 """The executor with real servers: from a command to the end of the execution."""
 
+import asyncio
 import base64
 import gc
 
@@ -134,7 +135,7 @@ async def test_cancelling_stops_a_block_in_flight_and_keeps_what_was_done(system
         execution_id = await system.start(ONE_CALL, {"url": server.url})
         await system.when(execution_id, lambda state: bool(state.running))
         await system.cancel(execution_id, "changed my mind")
-        state = await system.ended(execution_id, seconds=5)
+        state = await system.ended(execution_id, seconds=60)
     assert state.status == "cancelled"
     assert block(state, "call").error is not None
     assert block(state, "after").status == "skipped"
@@ -214,7 +215,8 @@ async def test_a_paused_execution_leaves_nothing_in_memory(system: System) -> No
 async def test_an_executor_that_was_fenced_records_nothing_more(system: System) -> None:
     await system.publish(ONE_CALL)
     async with OutsideServer() as server:
-        server.respond("/slow", 200, {"from": "the fenced one"}, delay=1)
+        fenced = asyncio.Event()
+        server.respond("/slow", 200, {"from": "the fenced one"}, until=fenced)
         execution_id = await system.start(ONE_CALL, {"url": server.url})
         state = await system.when(execution_id, lambda state: bool(state.running))
         events, head = await system.log.load(execution_stream(execution_id))
@@ -222,6 +224,7 @@ async def test_an_executor_that_was_fenced_records_nothing_more(system: System) 
             executor="usurper", epoch=state.epoch + 1, command="other", taken_from=state.owner or ""
         )
         await system.log.append(execution_stream(execution_id), head, [new_event(claim, state)])
+        fenced.set()
 
         async def let_go() -> bool:
             return not any(isinstance(held, Runner) for held in gc.get_objects())
@@ -246,12 +249,14 @@ blocks:
 """
     await system.publish(document)
     async with OutsideServer() as server:
-        server.respond("/slow", 200, {}, delay=1)
+        looked = asyncio.Event()
+        server.respond("/slow", 200, {}, until=looked)
         execution_id = await system.start(document, {"url": server.url})
         state = await system.when(execution_id, lambda state: bool(state.pauses) and bool(state.running))
         await system.answer(execution_id, only_pause(state).pause_id, {"yes": True})
         between = await system.when(execution_id, lambda state: "after" in state.blocks)
         assert block(between, "call").status == "running", "the answer was acted on while the call was in flight"
+        looked.set()
         state = await system.ended(execution_id)
         assert len(server.requests) == 1
     assert state.status == "completed"
@@ -264,13 +269,15 @@ async def test_hundreds_of_executions_run_at_once_on_one_loop(system: System) ->
     document = 'id: many\nblocks: {call: {type: http, url: "{{ input.url }}/slow"}}'
     await system.publish(document)
     async with OutsideServer() as server:
-        server.respond("/slow", 200, {}, delay=2)
+        all_are_there = asyncio.Event()
+        server.respond("/slow", 200, {}, until=all_are_there)
         executions = [await system.start(document, {"url": server.url}) for _ in range(300)]
 
         async def all_at_once() -> bool:
             return server.open_connections >= 300
 
         await eventually(all_at_once)
+        all_are_there.set()
         for execution_id in executions:
             assert (await system.ended(execution_id)).status == "completed"
 
@@ -286,12 +293,19 @@ blocks:
 """
     await client.publish(document)
     async with OutsideServer() as server:
-        server.respond("/slow", 200, {}, delay=1)
+        stopping = asyncio.Event()
+        server.respond("/slow", 200, {}, until=stopping)
         server.respond("/quick", 200, {})
-        async with executor(database.service_url, nats_url, "leaving") as stop:
+        async with executor(database.service_url, nats_url, "leaving", stop_grace_seconds=60) as stop:
             execution_id = await client.start(document, {"url": server.url})
             await client.when(execution_id, lambda state: bool(state.running))
             stop.set()
+
+            async def told_to_stop() -> bool:
+                return any(isinstance(held, Runner) and held.is_stopping for held in gc.get_objects())
+
+            await eventually(told_to_stop)
+            stopping.set()
         state = await client.state(execution_id)
         assert block(state, "first").status == BlockStatus.COMPLETED
         assert "second" not in state.blocks

@@ -31,8 +31,8 @@ async def test_an_answer_and_a_cancel_reach_the_executor_that_holds_the_executio
         execution_id = ExecutionId(started.json()["execution_id"])
         state = await client.when(execution_id, lambda state: bool(state.pauses) and bool(state.running))
         await client.answer(execution_id, only_pause(state).pause_id, {"yes": True})
-        await client.when(execution_id, lambda state: "after" in state.blocks, seconds=5)
+        await client.when(execution_id, lambda state: "after" in state.blocks, seconds=60)
         assert (await http.post(f"/v1/executions/{execution_id}/cancel", json={})).status_code == 202
-        state = await client.ended(execution_id, seconds=5)
+        state = await client.ended(execution_id, seconds=60)
     assert state.status == "cancelled"
     assert block(state, "after").status == "completed"

@@ -93,7 +93,7 @@ BAD_STARTS: dict[str, tuple[bytes, int, str]] = {
     "a version that is none": (b'{"input": {"amount": 1}, "version": -1}', 404, "workflow-unknown"),
     "an unknown mode": (b'{"input": {"amount": 1}, "mode": "later"}', 422, "invalid-request"),
     "an unknown member": (b'{"inputs": {"amount": 1}}', 422, "invalid-request"),
-    "what is not supported yet": (b'{"input": {"amount": 1}, "timeout": "5s"}', 422, "not-supported-yet"),
+    "a timeout that is no duration": (b'{"input": {"amount": 1}, "timeout": "5"}', 422, "invalid-request"),
     "broken JSON": (b'{"input": {"amount": 1,}}', 400, "bad-request"),
     "half of JSON": (b'{"input": ', 400, "bad-request"),
     "not UTF-8": (b'{"input": "\xff"}', 400, "bad-request"),

@@ -61,6 +61,8 @@ async def follow(
     headers = {"last-event-id": str(after)} if after else {}
     found: list[SentEvent] = []
     async with client.stream("GET", f"/v1/executions/{execution_id}/stream", headers=headers) as response:
+        if response.status_code == 204:
+            return []  # it ended before, and there is nothing after that version
         assert response.status_code == 200
         async for event in sent_events(response):
             found.append(event)

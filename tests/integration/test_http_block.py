@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import logging
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +14,7 @@ from playhead_contracts.workflow import HttpBlock
 from playhead_executor.blocks.contract import BlockCall, BlockFailure
 from playhead_executor.blocks.http import HttpRunner
 from tests.outside import OutsideServer
+from tests.system import eventually
 
 
 def call(url: Any, *, key: str = "execution-1/pay/1", **inputs: Any) -> BlockCall:
@@ -220,18 +220,14 @@ async def test_a_long_body_of_an_error_is_cut_off(runner: HttpRunner, server: Ou
 
 async def test_a_slow_answer_is_a_timeout(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x", delay=30)
-    begun = time.monotonic()
     error = await failure(runner, call(f"{server.url}/x", timeout_seconds=0.2))
     assert error.type == "timeout"
     assert error.retryable
-    assert time.monotonic() - begun < 2
 
 
 async def test_an_answer_that_trickles_in_is_a_timeout_as_a_whole(runner: HttpRunner, server: OutsideServer) -> None:
     server.respond("/x", body="a" * 1000, seconds_per_byte=0.05)
-    begun = time.monotonic()
     assert (await failure(runner, call(f"{server.url}/x", timeout_seconds=0.3))).type == "timeout"
-    assert time.monotonic() - begun < 2
 
 
 async def test_nobody_listening_is_a_failed_connection(runner: HttpRunner) -> None:
@@ -354,12 +350,18 @@ async def test_no_message_tells_the_path_query_or_password_of_the_url(
 
 
 async def test_two_hundred_slow_calls_wait_side_by_side(runner: HttpRunner, server: OutsideServer) -> None:
-    server.respond("/x", delay=0.5)
-    begun = time.monotonic()
-    answers = await asyncio.gather(*(outputs(runner, call(f"{server.url}/x?n={n}")) for n in range(200)))
+    all_are_there = asyncio.Event()
+    server.respond("/x", until=all_are_there)
+    calls = [asyncio.create_task(outputs(runner, call(f"{server.url}/x?n={n}"))) for n in range(200)]
+
+    async def all_at_once() -> bool:
+        return server.open_connections >= 200
+
+    await eventually(all_at_once)
+    all_are_there.set()
+    answers = await asyncio.gather(*calls)
     assert {answer["status"] for answer in answers} == {200}
     assert {request.query for request in server.requests} == {f"n={n}" for n in range(200)}
-    assert time.monotonic() - begun < 5
 
 
 async def test_calls_that_time_out_or_are_cancelled_give_their_connections_back(
