@@ -41,7 +41,7 @@ ANN = Actor(kind="person", name="ann")
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 60.0) -> T:
     """The first value that is not None (and not False); fails the test when it does not come in time."""
     async with asyncio.timeout(seconds):
         while True:
@@ -72,7 +72,7 @@ class System:
         """Create an execution of an already published document and send its command."""
         raw = read_document(yaml.encode(), "yaml")
         execution_id = ExecutionId(new_id())
-        created = admit(parse(raw), 1, digest_of(raw), Request(input=input))
+        created = admit(parse(raw), 1, digest_of(raw), Request(input=input), datetime.now(UTC))
         appended = await self.log.append(
             execution_stream(execution_id), GENESIS, [_event(created, created.workflow_id, execution_id)]
         )
@@ -98,7 +98,7 @@ class System:
         assert state is not None
         return state
 
-    async def ended(self, execution_id: ExecutionId, seconds: float = 20.0) -> ExecutionState:
+    async def ended(self, execution_id: ExecutionId, seconds: float = 60.0) -> ExecutionState:
         """The final state."""
         return await self.when(execution_id, lambda state: state.is_ended, seconds)
 
@@ -106,7 +106,7 @@ class System:
         return await self.when(execution_id, lambda state: state.status == "paused")
 
     async def when(
-        self, execution_id: ExecutionId, holds: Callable[[ExecutionState], bool], seconds: float = 20.0
+        self, execution_id: ExecutionId, holds: Callable[[ExecutionState], bool], seconds: float = 60.0
     ) -> ExecutionState:
         """The first state seen of which something holds."""
 

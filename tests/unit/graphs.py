@@ -23,7 +23,7 @@ from playhead_contracts.events import (
     decode_data,
     encode_data,
 )
-from playhead_contracts.ids import EventId, ExecutionId, StreamId, TenantId, WorkflowId
+from playhead_contracts.ids import BlockPath, EventId, ExecutionId, StreamId, TenantId, WorkflowId
 from playhead_engine.admission import Request, admit
 from playhead_engine.advance import Moment, advance, finish, release
 from playhead_engine.blocks import Run
@@ -45,41 +45,99 @@ class Case(msgspec.Struct, frozen=True):
 
     document: dict[str, Json]
     fails: frozenset[str]
+    """Blocks that fail, by their path in the document or by that of one instance, at their first attempts."""
+    failures: int = 1_000_000
+    """How many attempts of each of those fail."""
 
 
 @st.composite
-def cases(draw: st.DrawFn, max_blocks: int = 9, failures: bool = True, responses: bool = True) -> Case:
-    """Acyclic graphs of every kind of block: an edge only ever leads to a later block."""
+def cases(
+    draw: st.DrawFn, max_blocks: int = 9, failures: bool = True, responses: bool = True, nested: bool = True
+) -> Case:
+    """Acyclic graphs of every kind of block, containers within containers too: an edge only leads to a later block."""
+    names: list[str] = []
+    blocks = draw(_bodies("", max_blocks, 2 if nested else 0, responses, failures, names))
+    document: dict[str, Json] = {"id": "random", "blocks": blocks, "variables": {"n": 0}}
+    if draw(st.booleans()):
+        document["max_concurrency"] = draw(st.integers(1, 3))
+    fails = frozenset(draw(st.sets(st.sampled_from(names), max_size=3))) if failures and names else frozenset[str]()
+    return Case(document, fails, draw(st.sampled_from([1, 2, 1_000_000])))
+
+
+@st.composite
+def _bodies(
+    draw: st.DrawFn, prefix: str, max_blocks: int, depth: int, responses: bool, failures: bool, able: list[str]
+) -> dict[str, Json]:
+    """The blocks of one body. `able` gets the paths of those that a runner runs."""
     size = draw(st.integers(1, max_blocks))
-    names = [f"b{index}" for index in range(size)]
-    kinds = ["act", "act", "pure", "condition", "human", "wait"] + (["response"] if responses else [])
+    level = prefix.count("/")
+    names = [f"{'bcdefg'[level]}{index}" for index in range(size)]
+    kinds = ["act", "act", "pure", "condition", "router", "human", "wait", "off"]
+    kinds += ["response"] if responses else []
+    kinds += ["loop", "parallel"] if depth else []
     blocks: dict[str, Json] = {}
     for index, name in enumerate(names):
         later = names[index + 1 :]
-        kind = draw(st.sampled_from(kinds if later else [kind for kind in kinds if kind != "condition"]))
+        choosing = ("condition", "router")
+        kind = draw(st.sampled_from(kinds if later else [kind for kind in kinds if kind not in choosing]))
         targets = st.lists(st.sampled_from(later), max_size=3, unique=True) if later else st.just([])
         block: dict[str, Json] = {"type": kind}
-        if kind == "condition":
-            block["cases"] = {
-                "first": draw(st.sampled_from(["true", "false"])),
-                "second": draw(st.sampled_from(["true", "false"])),
-            }
-            nexts = {handle: draw(targets) for handle in ("first", "second", "else")}
-            block["next"] = {handle: chosen for handle, chosen in nexts.items() if chosen}
-        elif kind == "response":
-            block["body"] = name
-        else:
-            block["next"] = draw(targets)
-            if kind == "human":
+        match kind:
+            case "condition":
+                booleans = st.sampled_from(["true", "false"])
+                block["cases"] = {"first": draw(booleans), "second": draw(booleans)}
+                nexts = {handle: draw(targets) for handle in ("first", "second", "else")}
+                block["next"] = {handle: chosen for handle, chosen in nexts.items() if chosen}
+            case "router":
+                block["route"] = draw(st.sampled_from(["'one'", "['one', 'two']", "[]", "'none of them'"]))
+                block["next"] = {handle: draw(targets) for handle in ("one", "two", "else")}
+            case "response":
+                block["body"] = name
+            case "loop" | "parallel":
+                block |= draw(_containers(f"{prefix}{name}", kind, depth, responses, failures, able))
+            case "human":
                 block["message"] = "?"
-            if kind == "wait":
+            case "wait":
                 block["for"] = "5s"
-        if later and kind in ("act", "pure", "human") and draw(st.booleans()):
-            block["on_error"] = draw(st.lists(st.sampled_from(later), min_size=1, max_size=2, unique=True))
+            case "off":
+                block |= {"type": "act", "enabled": False}
+            case _:
+                able.append(prefix + name)
+                if draw(st.integers(0, 3)) == 0:
+                    block["retry"] = {"attempts": draw(st.integers(2, 3)), "backoff": "5s", "errors": ["broken"]}
+        if kind not in ("condition", "router", "response"):
+            block["next"] = draw(targets)
+        if failures and kind in ("act", "pure", "human", "loop", "parallel"):
+            handled = draw(st.sampled_from(["", "", "edge", "continue"]))
+            if handled == "continue":
+                block["continue_on_error"] = True
+            elif handled == "edge" and later:
+                block["on_error"] = draw(st.lists(st.sampled_from(later), min_size=1, max_size=2, unique=True))
         blocks[name] = block
-    able = [name for name in names if blocks[name]["type"] in ("act", "pure")]
-    fails = frozenset(draw(st.sets(st.sampled_from(able)))) if failures and able else frozenset[str]()
-    return Case({"id": "random", "blocks": blocks}, fails)
+    return blocks
+
+
+@st.composite
+def _containers(
+    draw: st.DrawFn, path: str, kind: str, depth: int, responses: bool, failures: bool, able: list[str]
+) -> dict[str, Json]:
+    block: dict[str, Json] = {"blocks": draw(_bodies(f"{path}/", 3, depth - 1, responses, failures, able))}
+    count = draw(st.integers(0, 3))
+    if kind == "parallel":
+        block |= draw(st.sampled_from([{"count": count}, {"collection": ["x"] * count}, {"collection": {"k": 1}}]))
+        if draw(st.booleans()):
+            block["max_concurrency"] = draw(st.integers(1, 2))
+        if failures:
+            block["on_branch_error"] = draw(st.sampled_from(["fail", "collect"]))
+        return block
+    loops: list[dict[str, Json]] = [
+        {"for": count},
+        {"for_each": ["x"] * count, "result": "{{ [loop.index, loop.item, loop.previous] }}"},
+        {"while": f"loop.index < {count}"},
+        {"do_while": f"loop.index < {count}"},
+        {"for": 3, "break_when": f"loop.index == {count}"},
+    ]
+    return block | draw(st.sampled_from(loops))
 
 
 class World:
@@ -92,9 +150,11 @@ class World:
         self.now = START
         self.stream: list[Event] = []
         self.runs: list[Run] = []
+        self.deferred: tuple[BlockPath, ...] = ()
         self.completions: list[tuple[str, int]] = []
         self._ids = count(1)
-        self._write([admit(self.graph.document, 1, "sha256:x", Request(input=given))], PERSON)
+        created = admit(self.graph.document, 1, "sha256:x", Request(input=given), START)
+        self._write([created], PERSON)
         self.state = self._folded()
         self._claim(ExecutionStarted(executor="a", epoch=1, command="run"))
 
@@ -120,7 +180,7 @@ class World:
 
     def crash(self) -> None:
         """Lose everything but the log, and let another executor take over."""
-        self.runs = []
+        self.runs, self.deferred = [], ()
         self.state = self._folded()
         if self.state.is_ended:
             return
@@ -134,7 +194,8 @@ class World:
         run = self.runs.pop(self.random.randrange(len(self.runs)))
         own = {} if run.effects else {"started_at": run.started_at, "inputs": run.inputs}
         result: BlockCompleted | BlockFailed
-        if run.path in self.case.fails:
+        block = self.state.blocks[run.path]
+        if {run.path, self.graph.node(run.path).path} & self.case.fails and block.retries < self.case.failures:
             error = BlockError(type="broken", message="as told")
             result = BlockFailed(path=run.path, attempt=run.attempt, error=error, **own)  # pyright: ignore[reportArgumentType]
         else:
@@ -142,6 +203,15 @@ class World:
         self.completions.append((run.path, run.attempt))
         self._append([finish(self.graph, self.state, self._moment(), result)])
         self._step([run.path])
+
+    def _end(self, path: BlockPath) -> None:
+        """What a runner does with a block in flight that is to be ended."""
+        error = BlockError(type="cancelled", message="ended")
+        for run in [run for run in self.runs if run.path == path]:
+            self.runs.remove(run)
+            result = BlockFailed(path=run.path, attempt=run.attempt, error=error)
+            self._append([finish(self.graph, self.state, self._moment(), result)])
+            self._step([path])
 
     def _answer_one(self) -> None:
         pause = self.random.choice(self.state.open_pauses())
@@ -154,10 +224,13 @@ class World:
         evolve(self.state, claim, self.state.version + 1, self.now, ACTOR)
         self._write([claim], ACTOR)
 
-    def _step(self, settled: list[str] | None) -> None:
-        step = advance(self.graph, self.state, self._moment(), settled)  # pyright: ignore[reportArgumentType]
+    def _step(self, settled: list[BlockPath] | None) -> None:
+        step = advance(self.graph, self.state, self._moment(), settled, self.deferred)
+        self.deferred = step.deferred
         self._append(step.events)
         self.runs.extend(step.runs)
+        for path in step.cancelled:
+            self._end(path)
 
     def _append(self, facts: list[EventData]) -> None:
         self._write(facts, ACTOR)
@@ -199,9 +272,13 @@ def outcome(state: ExecutionState) -> object:
 
 
 def _timeless(value: Json) -> Json:
-    if not isinstance(value, dict):
-        return value
-    return {name: _timeless(item) for name, item in value.items() if name not in ("decided_at", "until")}  # pyright: ignore[reportUnknownVariableType]
+    match value:
+        case dict():
+            return {name: _timeless(item) for name, item in value.items() if name not in ("decided_at", "until")}  # pyright: ignore[reportUnknownVariableType]
+        case list():
+            return [_timeless(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return value
 
 
 __all__ = ["ACTOR", "START", "TRAITS", "Case", "ExecutionStatus", "World", "cases", "outcome", "recorded", "release"]

@@ -16,6 +16,7 @@ from playhead_engine.admission import (
 from playhead_engine.documents import parse
 from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
 from playhead_engine.state import ExecutionStatus
+from tests.unit.graphs import START as NOW
 from tests.unit.graphs import TRAITS, Case, World
 
 DOCUMENT: dict[str, Json] = {
@@ -32,18 +33,18 @@ def world() -> World:
 
 def test_input_that_does_not_fit_is_refused_at_its_place() -> None:
     with pytest.raises(InputDoesNotFit) as refused:
-        admit(parse(DOCUMENT, TRAITS), 1, "sha256:x", Request(input={"n": "one"}))
+        admit(parse(DOCUMENT, TRAITS), 1, "sha256:x", Request(input={"n": "one"}), NOW)
     assert [fault.pointer for fault in refused.value.errors] == ["#/input/n"]
 
 
 def test_an_output_that_does_not_exist_is_refused_at_its_place() -> None:
     with pytest.raises(UnknownOutput) as refused:
-        admit(parse(DOCUMENT, TRAITS), 1, "sha256:x", Request(input={"n": 1}, outputs=("a", "nope")))
+        admit(parse(DOCUMENT, TRAITS), 1, "sha256:x", Request(input={"n": 1}, outputs=("a", "nope")), NOW)
     assert [fault.pointer for fault in refused.value.errors] == ["#/outputs/1"]
 
 
 def test_variables_of_a_run_override_those_of_the_document() -> None:
-    created = admit(parse(DOCUMENT, TRAITS), 1, "sha256:x", Request(input={"n": 1}, variables={"limit": 9}))
+    created = admit(parse(DOCUMENT, TRAITS), 1, "sha256:x", Request(input={"n": 1}, variables={"limit": 9}), NOW)
     assert created.variables == {"limit": 9, "kept": True}
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead_contracts.events import BlockCompleted, BlockFailed
+from playhead_contracts.events import BlockCompleted, BlockFailed, IterationCompleted
 from playhead_contracts.ids import BlockPath
 from playhead_engine.advance import advance, is_active
 from playhead_engine.fold import fold, own_copy
@@ -16,12 +16,18 @@ SEEDS = st.integers(0, 2**32)
 @given(cases(), SEEDS)
 @settings(max_examples=400, deadline=None)
 def test_every_block_settles_and_nothing_ever_stalls(case: Case, seed: int) -> None:
-    state = World(case, seed).run_to_the_end()
-    assert set(state.blocks) == set(case.document["blocks"])
+    world = World(case, seed)
+    state = world.run_to_the_end()
+    assert {path for path in state.blocks if "[" not in path} == set(case.document["blocks"])
     assert all(block.status in SETTLED for block in state.blocks.values())
     assert state.error is None or state.error.type != "stalled"
     assert not state.open_pauses()
-    assert not state.running
+    assert [*state.running, *state.waiting, *state.containers, *state.iterations] == []
+    for path in state.blocks:
+        # Every iteration that began anything settled every block of its body.
+        place = path.rpartition("/")[0]
+        body = world.graph.node(path).body
+        assert not place or {BlockPath(f"{place}/{block_id}") for block_id in body.nodes} <= set(state.blocks)
 
 
 @given(cases(), SEEDS)
@@ -31,9 +37,16 @@ def test_a_block_runs_exactly_if_an_active_edge_leads_to_it(case: Case, seed: in
     state = world.run_to_the_end()
     if state.stop is not None:
         return  # what had not started by then is skipped whatever leads to it
-    for path, node in world.graph.nodes.items():
-        active = any(is_active(edge, state.blocks[edge.source]) for edge in node.incoming) or not node.incoming
-        assert (state.blocks[path].status is not BlockStatus.SKIPPED) == active
+    stopped = {path.rpartition("/")[0] for path, block in state.blocks.items() if block.error and not block.handled}
+    for path, block in state.blocks.items():
+        node, place = world.graph.node(path), path.rpartition("/")[0]
+        if any(place == scope or place.startswith((f"{scope}/", scope.rpartition("[")[0])) for scope in stopped):
+            continue  # the same holds of an iteration that a failure stopped
+        sources = (
+            (edge, state.blocks[BlockPath(f"{path.removesuffix(node.id)}{edge.source}")]) for edge in node.incoming
+        )
+        active = any(is_active(edge, source) for edge, source in sources) or not node.incoming
+        assert (block.status is not BlockStatus.SKIPPED or block.continues) == active
 
 
 @given(cases(), SEEDS, st.data())
@@ -89,6 +102,8 @@ def test_no_block_whose_completion_is_in_the_log_runs_again(case: Case, seed: in
     world.run_to_the_end(crashes_here)
     settled = [e.data.path for e in world.stream if isinstance(e.data, BlockCompleted | BlockFailed)]
     assert len(settled) == len(set(settled))
+    iterations = [(e.data.path, e.data.index) for e in world.stream if isinstance(e.data, IterationCompleted)]
+    assert len(iterations) == len(set(iterations))
 
 
 @given(cases(), SEEDS)
@@ -120,6 +135,6 @@ def test_an_execution_fails_exactly_if_a_failure_has_no_error_edge(case: Case, s
     unhandled = [
         path
         for path, block in state.blocks.items()
-        if block.status is BlockStatus.FAILED and not world.graph.nodes[BlockPath(path)].handles_errors
+        if block.status is BlockStatus.FAILED and "[" not in path and not world.graph.node(path).handles_errors
     ]
     assert (state.status is ExecutionStatus.FAILED) == bool(unhandled)

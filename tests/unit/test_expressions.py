@@ -89,7 +89,7 @@ def test_an_invalid_expression_is_refused_with_its_place(source: str, place: str
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known():
-    with pytest.raises(ExpressionInvalid, match=r"'inputs.*known are blocks, execution, input, secrets, vars"):
+    with pytest.raises(ExpressionInvalid, match=r"'inputs.*known are blocks, event, execution, input, loop"):
         compile_expression("inputs.amount")
 
 

@@ -96,7 +96,7 @@ class Rig:
 
     async def create(self, document: dict[str, Json], count: int, input: Json = None) -> list[Created]:
         """Put executions into the log, without their commands."""
-        created = admit(parse(document, self._traits), 1, digest_of(document), Request(input=input))
+        created = admit(parse(document, self._traits), 1, digest_of(document), Request(input=input), datetime.now(UTC))
 
         async def one() -> Created:
             execution_id = ExecutionId(new_id())

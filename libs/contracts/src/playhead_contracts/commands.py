@@ -4,10 +4,12 @@ All of them end in the same question to an executor, "look at this execution", s
 reordering them can not change what becomes true. `kind` is the last token of the subject.
 """
 
+from typing import Literal
+
 import msgspec
 
-from playhead_contracts.events import Actor, Json, Utc
-from playhead_contracts.ids import ExecutionId, PauseId, TenantId
+from playhead_contracts.events import Actor, BlockError, Json, Utc
+from playhead_contracts.ids import BlockPath, ExecutionId, PauseId, TenantId, WorkflowId
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -49,7 +51,59 @@ class Wake(Command, frozen=True, kw_only=True, tag="wake"):
     timer: str | None = None
 
 
-AnyCommand = Run | Resume | Cancel | Wake
+class TaskResult(Command, frozen=True, kw_only=True, tag="task_result"):
+    """What a remote worker made of a task: `outputs`, or `error`. `path` and `task_id` are as in the task.
+
+    `reply_to` is a subject to which a `TaskResultReply` is sent when the result has been taken or refused.
+    """
+
+    path: BlockPath
+    task_id: str
+    outputs: Json = None
+    error: BlockError | None = None
+    worker: str | None = None
+    reply_to: str | None = None
+
+
+AnyCommand = Run | Resume | Cancel | Wake | TaskResult
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Work for a remote worker, on `playhead.task.<tenant>.<task>`. Who takes it keeps it by in-progress acks."""
+
+    task_id: str
+    task: str
+    tenant: TenantId
+    execution_id: ExecutionId
+    workflow_id: WorkflowId
+    path: BlockPath
+    attempt: int
+    inputs: dict[str, Json]
+    idempotency_key: str
+    """The same for every attempt at this block, so that outside it is done once."""
+    deadline: Utc | None = None
+    traceparent: str | None = None
+
+
+class TaskResultReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a worker's result was taken. `accepted` also for the very same result again; else `reason` says why."""
+
+    accepted: bool
+    reason: str | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A piece of what a block is about to give, for who is listening now; never stored.
+
+    One JSON line on the execution's live subject, told from an event by `"chunk":true`.
+    """
+
+    execution_id: ExecutionId
+    path: BlockPath
+    attempt: int
+    index: int
+    content: Json
+    chunk: Literal[True] = True
 
 
 class AnswerPause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

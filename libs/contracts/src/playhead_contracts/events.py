@@ -36,6 +36,8 @@ class BlockError(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     retryable: bool = False
     details: dict[str, Json] = {}
+    retry_after_seconds: float | None = None
+    """How long the other side asked to be left alone."""
 
 
 class ForkSource(msgspec.Struct, frozen=True):
@@ -53,6 +55,66 @@ class BlockReference(msgspec.Struct, frozen=True):
     version: int
 
 
+class Parent(msgspec.Struct, frozen=True):
+    """The `workflow` block that started a child execution."""
+
+    execution_id: ExecutionId
+    path: BlockPath
+
+
+class ContainerStart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a loop or parallel runs. Its items, if it has any, are `inputs["items"]` of the same event.
+
+    `count` is None when the number of iterations is not known beforehand; `concurrency` is how many are open at once.
+    """
+
+    kind: Literal["loop", "parallel"]
+    count: int | None = None
+    concurrency: int = 1
+
+
+class WatchedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event that is waited for: `type` as on the bus, and a CEL expression over `event` and `Watch.captured`."""
+
+    type: str | None = None
+    match: str | None = None
+
+
+class Watch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The events that a `wait` block waits for: those of the tenant's log from a place on, early ones included.
+
+    That place is after `position`; or, if there is none, the beginning of the execution (`start`) or of the block
+    (`now`).
+    """
+
+    events: tuple[WatchedEvent, ...]
+    need: Literal["any", "all"]
+    since: Literal["start", "now"] = "start"
+    position: int | None = None
+    captured: dict[str, Json] = {}
+    """What the filters read of the execution when the block began, by root."""
+
+
+class MatchedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event that a `wait` block waited for. `number` is its place in `Watch.events`."""
+
+    number: int
+    position: int
+    type: str
+    source: str
+    id: str
+    subject: str | None = None
+    time: Utc | None = None
+    data: Json = None
+
+
+class BlobReference(msgspec.Struct, frozen=True):
+    """A large value that the log keeps beside the event, under the sha256 of its JSON as it is stored."""
+
+    digest: str
+    size_bytes: int
+
+
 class Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """What every kind of event data has in common: its `type` is the tag."""
 
@@ -61,7 +123,16 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
         return str(cls.__struct_config__.tag)
 
 
-class ExecutionCreated(Data, frozen=True, kw_only=True, tag="execution.created"):
+class WithBlobs(Data, frozen=True, kw_only=True):
+    """Data of which large fields are stored apart: `blobs` has the reference of each such field, by its name.
+
+    Readers of the log get the fields filled in, and `blobs` as well.
+    """
+
+    blobs: dict[str, BlobReference] = {}
+
+
+class ExecutionCreated(WithBlobs, frozen=True, kw_only=True, tag="execution.created"):
     workflow_id: WorkflowId
     workflow_version: int
     digest: str
@@ -73,6 +144,13 @@ class ExecutionCreated(Data, frozen=True, kw_only=True, tag="execution.created")
     plan: Json = None
     fingerprint: str | None = None
     """Digest of the request, when it came with an idempotency key: one key stands for one request."""
+    deadline: Utc | None = None
+    """When the execution is timed out, if it has not ended by then."""
+    max_concurrency: int | None = None
+    """How many of its blocks may be in flight at once."""
+    parent: Parent | None = None
+    depth: int = 0
+    """How many parents there are above it."""
 
 
 class ExecutionStarted(Data, frozen=True, kw_only=True, tag="execution.started"):
@@ -89,6 +167,8 @@ class ExecutionResumed(Data, frozen=True, kw_only=True, tag="execution.resumed")
     executor: str
     epoch: int
     command: str
+    parent: Parent | None = None
+    """Set when the execution is a child and people were asked: its parent is told that it goes on."""
 
 
 class ExecutionRecovered(Data, frozen=True, kw_only=True, tag="execution.recovered"):
@@ -106,16 +186,20 @@ class ExecutionPaused(Data, frozen=True, kw_only=True, tag="execution.paused"):
     epoch: int
     pauses: tuple[PauseId, ...] = ()
     due_at: Utc | None = None
+    parent: Parent | None = None
+    """Set when the execution is a child and people are asked: its parent is told."""
 
 
-class ExecutionCompleted(Data, frozen=True, kw_only=True, tag="execution.completed"):
+class ExecutionCompleted(WithBlobs, frozen=True, kw_only=True, tag="execution.completed"):
     output: Json = None
     http_status: int | None = None
+    parent: Parent | None = None
 
 
 class ExecutionFailed(Data, frozen=True, kw_only=True, tag="execution.failed"):
     error: BlockError
     block: BlockPath | None = None
+    parent: Parent | None = None
 
 
 class ExecutionCancelRequested(Data, frozen=True, kw_only=True, tag="execution.cancel_requested"):
@@ -124,10 +208,12 @@ class ExecutionCancelRequested(Data, frozen=True, kw_only=True, tag="execution.c
 
 class ExecutionCancelled(Data, frozen=True, kw_only=True, tag="execution.cancelled"):
     reason: str | None = None
+    parent: Parent | None = None
 
 
 class ExecutionTimedOut(Data, frozen=True, kw_only=True, tag="execution.timed_out"):
     deadline: Utc
+    parent: Parent | None = None
 
 
 class ExecutionDeadLettered(Data, frozen=True, kw_only=True, tag="execution.dead_lettered"):
@@ -138,15 +224,21 @@ class ExecutionDeadLettered(Data, frozen=True, kw_only=True, tag="execution.dead
     error: str
 
 
-class BlockStarted(Data, frozen=True, kw_only=True, tag="block.started"):
+class BlockStarted(WithBlobs, frozen=True, kw_only=True, tag="block.started"):
     path: BlockPath
     attempt: int = 1
     inputs: dict[str, Json] = {}
     until: Utc | None = None
     """For a `wait` block: when it is over."""
+    deadline: Utc | None = None
+    """When a container, a child execution or a wait for events fails with `timeout`."""
+    container: ContainerStart | None = None
+    watch: Watch | None = None
+    child: ExecutionId | None = None
+    """For a `workflow` block: the execution that it starts. Told before it is created, so that none is lost."""
 
 
-class BlockCompleted(Data, frozen=True, kw_only=True, tag="block.completed"):
+class BlockCompleted(WithBlobs, frozen=True, kw_only=True, tag="block.completed"):
     path: BlockPath
     attempt: int = 1
     outputs: Json = None
@@ -154,18 +246,38 @@ class BlockCompleted(Data, frozen=True, kw_only=True, tag="block.completed"):
     """The handles chosen, for a block that chooses; None activates the plain edge."""
     locks: bool = False
     """The first block to complete with this set (a `response`) fixes the output of the execution."""
+    variables: dict[str, Json] | None = None
+    """The variables that a `variables` block has set."""
     duration_ms: float = 0.0
     started_at: Utc | None = None
     inputs: dict[str, Json] | None = None
     """Set, with `started_at`, when the block has no `block.started` of its own (a block without effects)."""
 
 
-class BlockFailed(Data, frozen=True, kw_only=True, tag="block.failed"):
+class BlockFailed(WithBlobs, frozen=True, kw_only=True, tag="block.failed"):
     path: BlockPath
     error: BlockError
     attempt: int = 1
     handled: bool = False
-    """The block has an error edge, which is now active. False: the execution fails."""
+    """The block has an error edge, which is now active, or it goes on in spite of errors (`continues`)."""
+    continues: bool = False
+    """Its plain edges are active as if it had completed, with nothing as outputs."""
+    contained: bool = False
+    """Not handled here, but by a container around it. Neither this nor `handled`: the execution fails."""
+    duration_ms: float = 0.0
+    started_at: Utc | None = None
+    inputs: dict[str, Json] | None = None
+    child: ExecutionId | None = None
+    """The child execution that is no longer waited for, and is to be cancelled."""
+
+
+class BlockRetryScheduled(WithBlobs, frozen=True, kw_only=True, tag="block.retry_scheduled"):
+    """An attempt failed, and another one follows at `due_at`. `attempt` is the one that failed."""
+
+    path: BlockPath
+    attempt: int
+    error: BlockError
+    due_at: Utc
     duration_ms: float = 0.0
     started_at: Utc | None = None
     inputs: dict[str, Json] | None = None
@@ -174,6 +286,111 @@ class BlockFailed(Data, frozen=True, kw_only=True, tag="block.failed"):
 class BlockSkipped(Data, frozen=True, kw_only=True, tag="block.skipped"):
     path: BlockPath
     reason: str
+    continues: bool = False
+    """The block is disabled: what follows it goes on as if it had completed, with nothing as outputs."""
+    child: ExecutionId | None = None
+    """The child execution that is no longer waited for, and is to be cancelled."""
+
+
+class BlockStepCompleted(WithBlobs, frozen=True, kw_only=True, tag="block.step_completed"):
+    """A durable step inside a block: it does not run again, however often its block does."""
+
+    path: BlockPath
+    attempt: int
+    name: str
+    outputs: Json = None
+
+
+class BlockDispatched(WithBlobs, frozen=True, kw_only=True, tag="block.dispatched"):
+    """Work for a remote worker. `task_id` is what a result must name; it is new for each attempt."""
+
+    path: BlockPath
+    attempt: int
+    task_id: str
+    task: str
+    inputs: dict[str, Json] = {}
+    deadline: Utc | None = None
+
+
+class IterationCompleted(WithBlobs, frozen=True, kw_only=True, tag="iteration.completed"):
+    """One iteration of a loop, or one branch of a parallel, is over: `outputs` is its result, or `error` why not."""
+
+    path: BlockPath
+    index: int
+    outputs: Json = None
+    error: BlockError | None = None
+    last: bool = False
+    """The loop decided that no other follows."""
+
+
+class TaskAnswered(WithBlobs, frozen=True, kw_only=True, tag="task.answered"):
+    """What a remote worker made of its task: `outputs`, or `error`."""
+
+    path: BlockPath
+    task_id: str
+    outputs: Json = None
+    error: BlockError | None = None
+    worker: str | None = None
+
+
+class EventMatched(WithBlobs, frozen=True, kw_only=True, tag="event.matched"):
+    """An event came that a `wait` block of this execution waits for."""
+
+    path: BlockPath
+    event: MatchedEvent
+
+
+class EventPublished(Data, frozen=True, kw_only=True, tag="event.published"):
+    """A CloudEvent that a `publish` block puts on the bus, where `event_type` is its type and `content` its data."""
+
+    path: BlockPath
+    event_id: str
+    event_type: str
+    content: Json = None
+    subject: str | None = None
+
+
+class EventReceived(Data, frozen=True, kw_only=True, tag="event.received"):
+    """A CloudEvent from outside, taken into the log so that it has a place in the order of everything."""
+
+    event_id: str
+    event_type: str
+    source: str
+    content: Json = None
+    subject: str | None = None
+    time: Utc | None = None
+
+
+class ChildStarted(Data, frozen=True, kw_only=True, tag="child.started"):
+    """The child execution of a `workflow` block is in the log, and is waited for."""
+
+    path: BlockPath
+    child: ExecutionId
+
+
+class ChildPaused(Data, frozen=True, kw_only=True, tag="child.paused"):
+    """A child execution waits for people: these are its open pauses."""
+
+    path: BlockPath
+    child: ExecutionId
+    pauses: tuple[PauseId, ...]
+
+
+class ChildResumed(Data, frozen=True, kw_only=True, tag="child.resumed"):
+    """A child execution that waited for people goes on."""
+
+    path: BlockPath
+    child: ExecutionId
+
+
+class ChildEnded(WithBlobs, frozen=True, kw_only=True, tag="child.ended"):
+    """A child execution has ended: with `outputs`, or with `error`."""
+
+    path: BlockPath
+    child: ExecutionId
+    status: Literal["completed", "failed", "cancelled", "timed_out"]
+    outputs: Json = None
+    error: BlockError | None = None
 
 
 class BlockReused(Data, frozen=True, kw_only=True, tag="block.reused"):
@@ -182,6 +399,7 @@ class BlockReused(Data, frozen=True, kw_only=True, tag="block.reused"):
     path: BlockPath
     reference: BlockReference
     decision: tuple[str, ...] | None = None
+    variables: dict[str, Json] | None = None
     outputs: Json = None
     """Never stored: the log fills it in from `reference` when it reads (see `playhead_eventlog`)."""
 
@@ -236,8 +454,20 @@ EventData = (
     | BlockStarted
     | BlockCompleted
     | BlockFailed
+    | BlockRetryScheduled
     | BlockSkipped
+    | BlockStepCompleted
+    | BlockDispatched
     | BlockReused
+    | IterationCompleted
+    | TaskAnswered
+    | EventMatched
+    | EventPublished
+    | EventReceived
+    | ChildStarted
+    | ChildPaused
+    | ChildResumed
+    | ChildEnded
     | PauseRequested
     | PauseResolved
     | PauseExpired

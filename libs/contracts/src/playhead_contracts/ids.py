@@ -22,6 +22,9 @@ TOKEN_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"
 BLOCK_ID_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 """Block ids are identifiers, so that `blocks.<id>` is a plain CEL selection."""
 
+EVENT_TYPE_PATTERN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
+"""Types of events, which become tokens of a subject on the bus."""
+
 
 def execution_stream(execution_id: ExecutionId) -> StreamId:
     return StreamId(f"execution:{execution_id}")

@@ -32,6 +32,15 @@ def event(tenant: TenantId, workflow_id: WorkflowId, event_type: str) -> str:
     return f"playhead.evt.{tenant}.{workflow_id}.{event_type}"
 
 
+def task(tenant: TenantId, task_type: str) -> str:
+    return f"playhead.task.{tenant}.{task_type}"
+
+
+def published(tenant: TenantId, workflow_id: WorkflowId, event_type: str) -> str:
+    """Where the events of `publish` blocks go, e.g. `playhead.evt.acme.refunds.published.refund.approved`."""
+    return f"playhead.evt.{tenant}.{workflow_id}.published.{event_type}"
+
+
 def live(tenant: TenantId, execution_id: ExecutionId) -> str:
     """Core NATS, not stored: one message per commit, one event per line (`events.join`), lossy by design."""
     return f"playhead.live.{tenant}.{execution_id}"

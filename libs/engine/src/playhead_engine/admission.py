@@ -1,15 +1,17 @@
 """Whether a run may begin, decided before anything is recorded."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 import msgspec
 
 from playhead_contracts.errors import Conflict, Fault, InvalidInput, Refused
-from playhead_contracts.events import ExecutionCancelRequested, ExecutionCreated, ForkSource, Json, Mode
+from playhead_contracts.events import ExecutionCancelRequested, ExecutionCreated, ForkSource, Json, Mode, Parent
 from playhead_contracts.workflow import WorkflowDocument
 from playhead_engine.schemas import faults_of
 from playhead_engine.state import ExecutionState
+from playhead_engine.variables import type_faults
 
 
 class UnknownOutput(InvalidInput):
@@ -18,6 +20,10 @@ class UnknownOutput(InvalidInput):
 
 class InputDoesNotFit(InvalidInput):
     problem, title = "input-does-not-fit", "The input does not fit the workflow's schema"
+
+
+class VariablesDoNotFit(InvalidInput):
+    problem, title = "variables-do-not-fit", "The variables do not have the types that the workflow declares"
 
 
 class KeyUsedDifferently(Refused):
@@ -41,27 +47,48 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "sync"
     outputs: tuple[str, ...] | None = None
     variables: dict[str, Json] = {}
+    timeout: timedelta | None = None
+    max_concurrency: int | None = None
 
     def fingerprint(self, workflow_id: str, workflow_version: int | None) -> str:
         """Tells two requests with one idempotency key apart. The mode is how to listen, not what to run."""
-        content = {
+        content: dict[str, Json] = {
             "workflow_id": workflow_id,
             "version": workflow_version,
             "input": self.input,
             "outputs": self.outputs,
             "variables": self.variables,
         }
+        if self.timeout is not None:
+            content["timeout_seconds"] = self.timeout.total_seconds()
+        if self.max_concurrency is not None:
+            content["max_concurrency"] = self.max_concurrency
         return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
-def admit(document: WorkflowDocument, version: int, digest: str, request: Request) -> ExecutionCreated:
-    """The fact that an execution begins. Raises InputDoesNotFit or UnknownOutput; then nothing is recorded."""
+def admit(
+    document: WorkflowDocument,
+    version: int,
+    digest: str,
+    request: Request,
+    at: datetime,
+    parent: Parent | None = None,
+    depth: int = 0,
+) -> ExecutionCreated:
+    """The fact that an execution begins at the moment `at`, as the child of `parent` if there is one.
+
+    Raises InputDoesNotFit, VariablesDoNotFit or UnknownOutput; then nothing is recorded.
+    """
     if document.input is not None and (faults := faults_of(document.input, request.input)):
         moved = tuple(
             Fault(pointer="#/input" + fault.pointer.removeprefix("#"), detail=fault.detail) for fault in faults
         )
         raise InputDoesNotFit(f"the input does not fit the schema of {document.id}", errors=moved)
+    if faults := type_faults(document.variables, request.variables):
+        raise VariablesDoNotFit(f"the variables do not have the types that {document.id} declares", errors=faults)
     check_outputs(document, request.outputs)
+    timeout = min((each for each in (document.timeout, request.timeout) if each is not None), default=None)
+    most = min((n for n in (document.max_concurrency, request.max_concurrency) if n is not None), default=None)
     return ExecutionCreated(
         workflow_id=document.id,  # pyright: ignore[reportArgumentType]
         workflow_version=version,
@@ -70,6 +97,10 @@ def admit(document: WorkflowDocument, version: int, digest: str, request: Reques
         variables={**document.variables, **request.variables},
         mode=request.mode,
         outputs=request.outputs,
+        deadline=None if timeout is None else at + timeout,
+        max_concurrency=most,
+        parent=parent,
+        depth=depth,
     )
 
 

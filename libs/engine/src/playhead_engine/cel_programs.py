@@ -15,7 +15,7 @@ import msgspec
 from cel_expr_python import cel  # pyright: ignore[reportMissingTypeStubs]
 
 from playhead_contracts.events import Json
-from playhead_engine.references import RESERVED_PREFIX, ROOTS
+from playhead_engine.references import RESERVED_PREFIX, ROOTS, with_reserved, without_reserved
 
 _PLACE = re.compile(r"<input>:(-?\d+):(-?\d+): ([^\n]*)")
 _NO_VARIABLE = re.compile(r'No value with name "(\w+)" found')
@@ -64,7 +64,7 @@ def check_source(source: str) -> None:
     """Raises CelInvalid if this is no expression over the roots."""
     if "\0" in source:  # to the library the source would end here
         raise CelInvalid("the character U+0000 has no place in an expression")
-    _compiled(_root_names(), source)
+    _compiled(_root_names(), without_reserved(source))
 
 
 def compile_program(source: str, variables: int) -> Program:
@@ -80,14 +80,14 @@ def _variable_names(count: int) -> cel.Env:
 
 @lru_cache(maxsize=1)
 def _root_names() -> cel.Env:
-    return cel.NewEnv(variables=dict.fromkeys(ROOTS, cel.Type.DYN))
+    return cel.NewEnv(variables=dict.fromkeys(map(without_reserved, ROOTS), cel.Type.DYN))
 
 
 def _compiled(environment: cel.Env, source: str) -> cel.Expression:
     try:
         return environment.compile(source)
     except RuntimeError as exc:
-        raise CelInvalid(_invalid(str(exc))) from exc
+        raise CelInvalid(with_reserved(_invalid(str(exc)))) from exc
 
 
 def _invalid(said: str) -> str:

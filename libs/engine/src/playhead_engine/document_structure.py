@@ -13,7 +13,7 @@ from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json
 from playhead_contracts.ids import BLOCK_ID_PATTERN
 from playhead_contracts.pointers import pointer
-from playhead_contracts.workflow import BLOCK_MODELS, BaseBlock, CustomBlock, ResponseBlock, WorkflowDocument
+from playhead_contracts.workflow import BLOCK_MODELS, BaseBlock, CustomBlock, NoteBlock, ResponseBlock, WorkflowDocument
 from playhead_engine.outline import Outline, Place, mapping
 from playhead_engine.traits import BlockTraits
 
@@ -31,7 +31,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def build(outline: Outline, traits: Mapping[str, BlockTraits]) -> tuple[WorkflowDocument | None, tuple[Fault, ...]]:
     """The document with every fault of its structure; None if there is one."""
     faults: list[Fault] = []
-    blocks: dict[str, BaseBlock] = {}
+    blocks: dict[str, BaseBlock | NoteBlock] = {}
     written = mapping(outline.raw.get("blocks"))
     for block_id, block in written.items():
         place = ("blocks", block_id)
@@ -100,7 +100,7 @@ def _id_faults(block_id: str) -> Iterator[Fault]:
 
 def _model_of(
     block: Json, place: Place, traits: Mapping[str, BlockTraits]
-) -> tuple[type[BaseBlock] | None, tuple[Fault, ...]]:
+) -> tuple[type[BaseBlock | NoteBlock] | None, tuple[Fault, ...]]:
     known = f"types are {', '.join(sorted(traits))}"
     if not isinstance(block, dict):
         return None, (Fault(pointer(*place), "should be a mapping with a `type`", known),)

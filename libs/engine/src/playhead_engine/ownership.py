@@ -54,7 +54,8 @@ def decide_claim(
     if state.status is ExecutionStatus.CREATED:
         return Claim(ExecutionStarted(executor=executor, epoch=epoch, command=command))
     if state.status is ExecutionStatus.PAUSED:
-        return Claim(ExecutionResumed(executor=executor, epoch=epoch, command=command))
+        parent = state.parent if state.asked else None
+        return Claim(ExecutionResumed(executor=executor, epoch=epoch, command=command, parent=parent))
     assert state.owner is not None
     if state.idle_claims >= CLAIMS_WITHOUT_PROGRESS:
         return Poisoned(state.idle_claims)

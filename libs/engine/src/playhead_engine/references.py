@@ -14,11 +14,14 @@ from typing import Literal, cast
 
 import msgspec
 
-Root = Literal["input", "blocks", "vars", "secrets", "execution"]
-ROOTS: frozenset[str] = frozenset(("input", "blocks", "vars", "secrets", "execution"))
+Root = Literal["input", "blocks", "vars", "secrets", "execution", "loop", "parallel", "event"]
+ROOTS: frozenset[str] = frozenset(("input", "blocks", "vars", "secrets", "execution", "loop", "parallel", "event"))
 
 RESERVED_PREFIX = "__playhead_"
 """Names of ours inside of expressions. Nobody else may use them."""
+
+_RESERVED = {"loop": "l_op"}
+"""https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax, as far as it is in our way."""
 
 _NAMED = frozenset(("blocks", "secrets"))
 """Roots of which one must be named, since what is named decides when and where it may be read."""
@@ -71,6 +74,25 @@ class _Token(msgspec.Struct, frozen=True):
     text: str
     start: int
     end: int
+
+
+def without_reserved(source: str) -> str:
+    """The source with names that CEL keeps for itself (`loop`) put in other words of the same length.
+
+    Everything keeps its place, so that what CEL says of it holds for the original; `with_reserved` puts them back.
+    """
+    parts: list[str] = []
+    for found in _TOKEN.finditer(source):
+        text = found.group()
+        parts.append(_RESERVED.get(text, text) if found.lastgroup == "name" else text)
+    return "".join(parts)
+
+
+def with_reserved(said: str) -> str:
+    """The inverse, for texts in which CEL speaks of such a source."""
+    for name, word in _RESERVED.items():
+        said = said.replace(word, name)
+    return said
 
 
 def find_paths(source: str) -> tuple[Occurrence, ...]:

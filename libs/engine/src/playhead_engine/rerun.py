@@ -9,6 +9,7 @@ left and was completed is reused by reference. What is left and was skipped is d
 A pause that was not answered is a seed like any block that did not complete, so a rerun never walks past a gate.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -17,7 +18,7 @@ import msgspec
 from playhead_contracts.errors import InvalidInput
 from playhead_contracts.events import BlockReference, BlockReused, Json
 from playhead_contracts.ids import BlockPath, ExecutionId
-from playhead_contracts.workflow import BaseBlock
+from playhead_contracts.workflow import AnyBlock
 from playhead_engine.graph import Graph, Node
 from playhead_engine.state import BlockStatus, ExecutionState
 
@@ -66,15 +67,16 @@ def plan_rerun(
     source: ExecutionState,
     from_block: str,
     new_input: Json,
-    before: Mapping[str, BaseBlock] | None = None,
+    before: Mapping[str, AnyBlock] | None = None,
 ) -> Plan:
     """The plan for running `source` again from `from_block` with `graph` and `new_input`.
 
     `before` are the blocks of the definition that the source ran, when `graph` is of another. Raises RerunRefused when
     the definition has no such block.
     """
-    target = BlockPath(from_block)
-    if target not in graph.nodes:
+    # A block inside of a container runs again with its container: a loop from its first iteration on.
+    target = BlockPath(re.split(r"[\[/]", from_block, maxsplit=1)[0])
+    if target not in graph.nodes or not _is_known(graph, from_block):
         raise RerunRefused(f"there is no block {from_block!r}; blocks: {', '.join(graph.nodes)}")
     seeds: dict[BlockPath, Reason] = {}
     for path, node in graph.nodes.items():
@@ -83,10 +85,10 @@ def plan_rerun(
             seeds[path] = reason
     pulled: dict[BlockPath, BlockPath] = {}
     for seed in seeds:
-        for path in graph.downstream({seed}):
+        for path in graph.root.downstream({seed}):
             if path != seed:
                 pulled.setdefault(path, seed)
-    planned = tuple(_planned(path, source, seeds, pulled) for path in graph.topological())
+    planned = tuple(_planned(path, source, seeds, pulled) for path in graph.root.topological())
     scope = tuple(block.path for block in planned if block.action == "run")
     return Plan(
         execution_id=source.execution_id,
@@ -107,13 +109,22 @@ def reused_events(plan: Plan, source: ExecutionState) -> list[BlockReused]:
             reference=source.blocks[path].reused_from
             or BlockReference(execution_id=source.execution_id, version=source.blocks[path].version),
             decision=source.blocks[path].decision,
+            variables=source.blocks[path].variables,
         )
         for path in plan.reused
     ]
 
 
+def _is_known(graph: Graph, path: str) -> bool:
+    try:
+        graph.node(path)
+    except KeyError:
+        return False
+    return True
+
+
 def _reason_to_run(
-    node: Node, source: ExecutionState, new_input: Json, before: Mapping[str, BaseBlock] | None
+    node: Node, source: ExecutionState, new_input: Json, before: Mapping[str, AnyBlock] | None
 ) -> Reason | None:
     if before is not None and node.path not in before:
         return "new_block"
@@ -134,7 +145,7 @@ def _reason_to_run(
 def _reads_changed_input(node: Node, old: Json, new: Json) -> bool:
     return any(
         reference.root == "input" and _select(old, reference.path) != _select(new, reference.path)
-        for reference in node.references
+        for reference in node.all_references
     )
 
 

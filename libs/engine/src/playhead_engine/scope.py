@@ -32,6 +32,12 @@ class Scope(msgspec.Struct, frozen=True):
     blocks: Mapping[str, Json]
     absent: AbstractSet[str]
     secrets: Mapping[str, str] = {}
+    loop: Mapping[str, Json] = {}
+    """Of the nearest loop around: `index`, `item`, `previous`."""
+    parallel: Mapping[str, Json] = {}
+    """Of the nearest parallel around: `index`, `item`."""
+    event: Mapping[str, Json] = {}
+    """The event that a filter looks at: `type`, `source`, `id`, `subject`, `time`, `position`, `data`."""
 
 
 class _Missing:
@@ -63,6 +69,12 @@ def _root_of(scope: Scope, root: Root) -> Json:
             return scope.execution
         case "secrets":
             return scope.secrets
+        case "loop":
+            return scope.loop
+        case "parallel":
+            return scope.parallel
+        case "event":
+            return scope.event
 
 
 def read(scope: Scope, path: Path) -> Json:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import msgspec
 
 from playhead_contracts.events import Json
+from playhead_contracts.workflow import BLOCK_MODELS
 
 
 class BlockTraits(msgspec.Struct, frozen=True):
@@ -19,12 +20,5 @@ class BlockTraits(msgspec.Struct, frozen=True):
 
 
 BUILTIN_TRAITS: Mapping[str, BlockTraits] = MappingProxyType(
-    {
-        "function": BlockTraits(effects=False),
-        "http": BlockTraits(effects=True),
-        "condition": BlockTraits(effects=False),
-        "human": BlockTraits(effects=False),
-        "response": BlockTraits(effects=False),
-        "wait": BlockTraits(effects=False),
-    }
+    {kind: BlockTraits(effects=kind in ("http", "task", "workflow")) for kind in BLOCK_MODELS if kind != "note"}
 )

@@ -45,7 +45,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         runners: dict[str, BlockRunner] = {"function": function_runner, "http": http_runner}
         runners |= {kind: ExtensionRunner(extension) for kind, extension in extensions.items()}
         workshop = Workshop(runners, Secrets(os.environ), settings.max_output_bytes)
-        executor = Executor(name, event_log, bus, clock, Definitions(event_log, traits(extensions)), workshop)
+        executor = Executor(
+            name, event_log, bus, clock, Definitions(event_log, traits(extensions), settings.limits()), workshop
+        )
         nudges = await bus.serve(subjects.nudge(name), executor.answer_nudge)
         subscriber = Subscriber(executor, bus, clock, settings.max_executions, settings.lease_seconds)
         reconciler = Reconciler(settings.database_url, bus, clock, executor, settings.reconcile_seconds)

@@ -9,7 +9,8 @@ import logging
 import msgspec
 
 from playhead_contracts import subjects
-from playhead_contracts.commands import AnyCommand, Nudge, NudgeReply, Run
+from playhead_contracts.commands import AnyCommand, Nudge, NudgeReply, Run, TaskResult, TaskResultReply
+from playhead_contracts.errors import VersionConflict
 from playhead_contracts.events import (
     Actor,
     EventData,
@@ -24,7 +25,9 @@ from playhead_engine.advance import Moment
 from playhead_engine.fold import create, fold
 from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
 from playhead_engine.state import ExecutionState
+from playhead_engine.tasks import ResultRefused, decide_task_result
 from playhead_eventlog import GENESIS, EventLog, StreamHead, chain
+from playhead_executor.children import Children
 from playhead_executor.definitions import Definitions
 from playhead_executor.journal import ClaimLost, Fenced, Journal, Loaded
 from playhead_executor.runner import Ending, Runner
@@ -32,6 +35,7 @@ from playhead_executor.work import Workshop
 from playhead_runtime.bus import Bus, NoAnswer, NobodyThere
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
+from playhead_runtime.live import tell
 
 log = logging.getLogger("playhead.executor")
 
@@ -56,7 +60,15 @@ SILENT = Verdict(done=False, keep_silent=True)
 class Executor:
     """Everything that one executor holds: the executions it has claimed, and what it needs to run them."""
 
-    def __init__(self, name: str, log: EventLog, bus: Bus, clock: Clock, definitions: Definitions, workshop: Workshop):
+    def __init__(
+        self,
+        name: str,
+        log: EventLog,
+        bus: Bus,
+        clock: Clock,
+        definitions: Definitions,
+        workshop: Workshop,
+    ):
         self.name = name
         self._log = log
         self._bus = bus
@@ -64,6 +76,7 @@ class Executor:
         self._definitions = definitions
         self._workshop = workshop
         self._actor = Actor(kind="system", name=name)
+        self._children = Children(log, bus, clock, definitions, self._actor)
         self._runners: dict[ExecutionId, Runner] = {}
         self._stopping = False
 
@@ -99,6 +112,8 @@ class Executor:
         Raises LogUnavailable, BusUnavailable, and whatever a bug raises; the execution is then let go, and the log
         decides what its next holder sees.
         """
+        if isinstance(command, TaskResult):
+            await self._take_result(command)
         loaded = await self._load(command, first_delivery)
         owner_is_gone = False
         while loaded is not None:
@@ -130,6 +145,27 @@ class Executor:
         log.warning("command for an execution that is not in the log", extra={"execution_id": command.execution_id})
         return DONE
 
+    async def _take_result(self, result: TaskResult) -> None:
+        """Record what a remote worker made of its task, if it counts, and tell the worker which."""
+        stream = execution_stream(result.execution_id)
+        while True:
+            loaded = await self._load(result, first_delivery=False)
+            try:
+                facts = decide_task_result(loaded.state if loaded is not None else None, result)
+                if facts and loaded is not None:
+                    new = [self._new(fact, loaded.state, result) for fact in facts]
+                    appended = await self._log.append(stream, loaded.head, new)
+                    await tell(self._bus, result.tenant, result.execution_id, appended.frames)
+            except VersionConflict:
+                continue  # somebody else's fact came first: look at it, decide again
+            except ResultRefused as refused:
+                reply = TaskResultReply(accepted=False, reason=refused.detail)
+            else:
+                reply = TaskResultReply(accepted=True)
+            if result.reply_to is not None:
+                await self._bus.publish(result.reply_to, msgspec.json.encode(reply))
+            return
+
     async def dead_letter(self, command: AnyCommand, failures: int, error: str) -> None:
         """Record that the command was given up. The dead letter itself is the subscriber's to send."""
         loaded = await self._load(command, first_delivery=False)
@@ -145,7 +181,7 @@ class Executor:
         if self.nudge(command.execution_id):
             return DONE
         journal = Journal(self._log, graph, loaded, claim.event, self._moment, command.id)
-        runner = Runner(journal, self._workshop, self._bus, self._clock)
+        runner = Runner(journal, self._workshop, self._children, self._bus, self._clock)
         if self._stopping:
             return Verdict(done=False)
         self._runners[command.execution_id] = runner

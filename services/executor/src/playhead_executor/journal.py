@@ -14,13 +14,15 @@ from playhead_contracts.events import (
     BlockCompleted,
     BlockFailed,
     BlockStarted,
+    BlockStepCompleted,
+    ChildStarted,
     EventData,
     ExecutionRecovered,
     ExecutionResumed,
     ExecutionStarted,
     NewEvent,
 )
-from playhead_contracts.ids import EventId, StreamId, execution_stream
+from playhead_contracts.ids import BlockPath, EventId, StreamId, execution_stream
 from playhead_engine.advance import Advance, Moment, advance, finish, release
 from playhead_engine.blocks import Run
 from playhead_engine.fold import evolve, fold, mark_running
@@ -30,7 +32,8 @@ from playhead_engine.state import ExecutionState
 from playhead_eventlog import EventLog, StreamHead
 
 AnyClaim = ExecutionStarted | ExecutionResumed | ExecutionRecovered
-Result = BlockCompleted | BlockFailed
+Result = BlockCompleted | BlockFailed | ChildStarted
+"""What came of a block that was in flight."""
 
 
 class Fenced(PlayheadError):
@@ -67,8 +70,11 @@ class Journal:
         self._now = now
         self._command = command
         self._epoch = claim.epoch
+        self.is_recovered = isinstance(claim, ExecutionRecovered)
+        """Whether an executor was lost over it."""
         self._pending: list[NewEvent] = []
-        self._results: list[Result] = []
+        self._results: list[Result | BlockStepCompleted] = []
+        self._deferred: tuple[BlockPath, ...] = ()
         self._pure_runs: dict[str, Run] = {}
         moment = now()
         evolve(self.state, claim, self.state.version + 1, moment.at, moment.actor)
@@ -83,10 +89,11 @@ class Journal:
         """Whether everything known is in the log."""
         return not self._pending
 
-    def advance(self, settled: Iterable[str] | None) -> Advance:
+    def advance(self, settled: Iterable[BlockPath] | None) -> Advance:
         """What follows from what is known; its events are gathered."""
         moment = self._now()
-        step = advance(self.graph, self.state, moment, settled)  # pyright: ignore[reportArgumentType]
+        step = advance(self.graph, self.state, moment, settled, self._deferred)
+        self._deferred = step.deferred
         self._gather(step.events, moment)
         for run in step.runs:
             if not run.effects:
@@ -99,6 +106,13 @@ class Journal:
         self._pure_runs.pop(result.path, None)
         self._results.append(result)
         self._gather([finish(self.graph, self.state, moment, result)], moment)
+
+    def note_step(self, step: BlockStepCompleted) -> None:
+        """A step inside a block is done: let it be true."""
+        moment = self._now()
+        evolve(self.state, step, self.state.version + 1, moment.at, moment.actor)
+        self._results.append(step)
+        self._gather([step], moment)
 
     def release(self) -> bool:
         """Let go for a pause or a timer, as one more gathered fact; False when something is in flight or ended."""
@@ -137,15 +151,18 @@ class Journal:
             raise Fenced(f"{self.stream} was claimed by another executor")
         state = fold(events)
         assert state is not None
-        self.state, self._head, self._pending = state, head, []
+        self.state, self._head, self._pending, self._deferred = state, head, [], ()
         moment = self._now()
         for run in self._pure_runs.values():
             started = BlockStarted(path=run.path, attempt=run.attempt, inputs=run.inputs)
             mark_running(self.state, started, run.started_at)
         results, self._results = self._results, []
         for result in results:
-            self._results.append(result)
-            self._gather([finish(self.graph, self.state, moment, result)], moment)
+            if isinstance(result, BlockStepCompleted):
+                self.note_step(result)
+            else:
+                self._results.append(result)
+                self._gather([finish(self.graph, self.state, moment, result)], moment)
 
     def _gather(self, facts: Iterable[EventData], moment: Moment) -> None:
         state = self.state

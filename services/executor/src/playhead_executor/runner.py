@@ -8,17 +8,19 @@ their result into the inbox; everything that changes the execution happens in th
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 
 import msgspec
 
 from playhead_contracts import subjects
-from playhead_contracts.commands import Wake
-from playhead_contracts.events import BlockError, BlockFailed
+from playhead_contracts.commands import Chunk, Wake
+from playhead_contracts.events import BlockDispatched, BlockError, BlockFailed, BlockStepCompleted, Json
 from playhead_contracts.ids import BlockPath
-from playhead_engine.advance import next_due
+from playhead_engine.advance import Advance, has_timers, next_due
 from playhead_engine.blocks import Run
+from playhead_executor.children import Children
+from playhead_executor.dispatch import dispatched_in, send_tasks
 from playhead_executor.journal import Journal, Result
 from playhead_executor.work import Workshop
 from playhead_runtime.bus import Bus, BusUnavailable
@@ -43,15 +45,24 @@ class Ending(Enum):
     """We are stopping: another executor goes on."""
 
 
+class _Step(msgspec.Struct):
+    """A finished step of a block in flight, and who waits for it to be in the log."""
+
+    fact: BlockStepCompleted
+    recorded: asyncio.Future[None]
+
+
 class Runner:
     """One claimed execution at work. `run` may raise Fenced, ClaimLost or LogUnavailable; then nothing runs on."""
 
-    def __init__(self, journal: Journal, workshop: Workshop, bus: Bus, clock: Clock):
+    def __init__(self, journal: Journal, workshop: Workshop, children: Children, bus: Bus, clock: Clock):
         self._journal = journal
         self._workshop = workshop
+        self._children = children
         self._bus = bus
         self._clock = clock
         self._inbox: deque[Result] = deque()
+        self._steps: list[_Step] = []
         self._news = asyncio.Event()
         self._nudged = False
         self._stopping = False
@@ -69,6 +80,10 @@ class Runner:
         self._stopping = True
         self._news.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
     async def run(self) -> Ending:
         try:
             return await self._run()
@@ -80,25 +95,25 @@ class Runner:
     async def _run(self) -> Ending:
         journal = self._journal
         settled: list[BlockPath] | None = None
+        # Whoever recorded that a task is given out may have been lost before it was.
+        tasks = dispatched_in(journal.state) if journal.is_recovered else []
         while True:
             if self._stopping:
                 return await self._hand_back()
             step = journal.advance(settled)
             settled = None
-            effects: list[Run] = []
-            for run in step.runs:
-                if run.effects:
-                    effects.append(run)
-                else:
-                    self._launch(run)
+            effects = self._launch_pure(step)
+            self._end_blocks(step.cancelled)
+            tasks += (event for event in step.events if isinstance(event, BlockDispatched))
             state = journal.state
-            if state.stop is not None and state.stop.kind == "cancel":
-                self._cancel_blocks()
             if not state.is_ended and not state.running and self._time_left(SHORT_WAIT_SECONDS) is None:
                 journal.release()
             lets_go = state.is_ended or state.owner is None
-            if (effects or lets_go or self._effects) and not await self._commit():
+            if (effects or tasks or lets_go or self._effects) and not await self._commit():
+                tasks = []
                 continue
+            await send_tasks(self._bus, state, tasks)
+            tasks = []
             if lets_go:
                 await self._set_timer()
                 return Ending.SETTLED
@@ -106,6 +121,16 @@ class Runner:
                 self._effects.add(run.path)
                 self._launch(run)
             settled = await self._news_of_blocks()
+
+    def _launch_pure(self, step: Advance) -> list[Run]:
+        """Start what has no effects, and give what has: that waits until its start is in the log."""
+        effects: list[Run] = []
+        for run in step.runs:
+            if run.effects:
+                effects.append(run)
+            else:
+                self._launch(run)
+        return effects
 
     async def _commit(self) -> bool:
         """Write what has gathered and tell who listens; False when others' facts came first."""
@@ -119,7 +144,7 @@ class Runner:
 
     async def _news_of_blocks(self) -> list[BlockPath] | None:
         """Wait for something to happen. Gives the blocks that settled, or None when everything must be looked at."""
-        while not (self._inbox or self._nudged or self._stopping or self._bug):
+        while not (self._inbox or self._steps or self._nudged or self._stopping or self._bug):
             self._news.clear()
             seconds = None if self._journal.is_clean else GATHER_SECONDS
             wake_in = self._time_left()
@@ -140,6 +165,8 @@ class Runner:
             self._effects.discard(result.path)
             self._journal.finish(result)
             settled.append(result.path)
+        if self._steps and not await self._record_steps():
+            return None
         if self._nudged:
             self._nudged = False
             # An append that succeeds proves that nobody else's fact came first; one that does not looks again itself.
@@ -153,9 +180,7 @@ class Runner:
     def _time_left(self, within_seconds: float | None = None) -> float | None:
         """Seconds until the next timer is due; None if there is none, or none due that soon."""
         state = self._journal.state
-        if len(state.blocks) == state.settled + len(state.running):
-            return None
-        due = next_due(state)
+        due = next_due(state) if has_timers(state) else None
         if due is None:
             return None
         left = max((due - self._clock.now()).total_seconds(), 0.0)
@@ -172,17 +197,57 @@ class Runner:
             self._news.set()
 
     async def _work(self, run: Run) -> None:
-        node = self._journal.graph.nodes[run.path]
-        result = await self._workshop.work(node, run, self._journal.state)
+        node, state = self._journal.graph.node(run.path), self._journal.state
+        if run.child is not None:
+            result = await self._children.start(node, run, run.child, state)
+        else:
+            result = await self._workshop.work(node, run, state, _Progress(self, run))
         self._inbox.append(result)
         self._news.set()
 
-    def _cancel_blocks(self) -> None:
-        for path, task in list(self._tasks.items()):
-            if task.cancel():
+    async def step_completed(self, run: Run, name: str, outputs: Json) -> None:
+        """Have a step of a block in flight recorded; returns when it is in the log."""
+        fact = BlockStepCompleted(path=run.path, attempt=run.attempt, name=name, outputs=outputs)
+        step = _Step(fact, asyncio.get_running_loop().create_future())
+        self._steps.append(step)
+        self._news.set()
+        await step.recorded
+
+    async def chunk(self, run: Run, index: int, content: Json) -> None:
+        """Tell who is listening a piece of what a block in flight is about to give."""
+        state = self._journal.state
+        chunk = Chunk(execution_id=state.execution_id, path=run.path, attempt=run.attempt, index=index, content=content)
+        await tell(self._bus, state.tenant, state.execution_id, [msgspec.json.encode(chunk)])
+
+    def steps_of(self, path: BlockPath) -> Mapping[str, Json]:
+        """The recorded steps of a block in flight."""
+        return self._journal.state.blocks[path].steps
+
+    async def _record_steps(self) -> bool:
+        """Write the steps that have been finished; False when others' facts came first."""
+        steps, self._steps = self._steps, []
+        # A block that was ended meanwhile tells nothing more.
+        steps = [step for step in steps if step.fact.path in self._journal.state.running]
+        for step in steps:
+            self._journal.note_step(step.fact)
+        goes_on = await self._commit()
+        if not goes_on:
+            # The facts were kept, and are gathered anew.
+            while not await self._commit():
+                continue
+        for step in steps:
+            if not step.recorded.done():
+                step.recorded.set_result(None)
+        return goes_on
+
+    def _end_blocks(self, paths: Iterable[BlockPath]) -> None:
+        """End blocks in flight. A block that takes its time to clean up is not waited for."""
+        for path in paths:
+            task = self._tasks.get(path)
+            if task is not None and task.cancel():
                 del self._tasks[path]
                 self._effects.discard(path)
-                error = BlockError(type="cancelled", message="The execution was cancelled while it ran")
+                error = BlockError(type="cancelled", message="It was ended while it ran")
                 attempt = self._journal.state.blocks[path].attempt
                 self._inbox.append(BlockFailed(path=path, attempt=attempt, error=error))
 
@@ -193,11 +258,13 @@ class Runner:
                 task.cancel()
         while self._effects and not self._journal.state.is_ended:
             self._nudged = False
-            while not self._inbox and self._bug is None:
+            while not self._inbox and not self._steps and self._bug is None:
                 self._news.clear()
                 await self._news.wait()
             if self._bug is not None:
                 raise self._bug
+            if self._steps:
+                await self._record_steps()
             while self._inbox:
                 result = self._inbox.popleft()
                 self._effects.discard(result.path)
@@ -223,6 +290,26 @@ class Runner:
             )
         except BusUnavailable as unavailable:
             log.warning("timer not set", extra={"execution_id": state.execution_id, "reason": str(unavailable)})
+
+
+class _Progress:
+    """What one block in flight can tell of itself (`blocks.contract.Progress`)."""
+
+    def __init__(self, runner: Runner, run: Run):
+        self._runner = runner
+        self._run = run
+        self._chunks = 0
+
+    @property
+    def steps(self) -> Mapping[str, Json]:
+        return self._runner.steps_of(self._run.path)
+
+    async def step_completed(self, name: str, outputs: Json) -> None:
+        await self._runner.step_completed(self._run, name, outputs)
+
+    async def chunk(self, content: Json) -> None:
+        index, self._chunks = self._chunks, self._chunks + 1
+        await self._runner.chunk(self._run, index, content)
 
 
 async def _within(seconds: float | None, wait: Callable[[], Awaitable[object]]) -> bool:

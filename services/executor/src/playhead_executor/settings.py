@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_runtime.settings import BusSettings, DatabaseSettings
 
 
@@ -22,6 +23,20 @@ class Settings(BusSettings, DatabaseSettings):
     reconcile_seconds: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 5.0
     patience_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     """How long an executor holds on to its work while the event log does not answer."""
-    max_output_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
+    max_output_bytes: Annotated[int, msgspec.Meta(ge=1024)] = DEFAULT_LIMITS.max_output_bytes
+    max_items_bytes: Annotated[int, msgspec.Meta(ge=1024)] = DEFAULT_LIMITS.max_items_bytes
+    max_iterations: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_iterations
+    max_branches: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_branches
+    max_child_depth: Annotated[int, msgspec.Meta(ge=0)] = DEFAULT_LIMITS.max_child_depth
     health_host: str = "127.0.0.1"
     health_port: int | None = None
+
+    def limits(self) -> Limits:
+        """What executions may grow to here."""
+        return Limits(
+            max_output_bytes=self.max_output_bytes,
+            max_items_bytes=self.max_items_bytes,
+            max_iterations=self.max_iterations,
+            max_branches=self.max_branches,
+            max_child_depth=self.max_child_depth,
+        )

@@ -11,8 +11,9 @@ from playhead_contracts.events import BlockCompleted, BlockError, BlockFailed, J
 from playhead_contracts.ids import ExecutionId
 from playhead_engine.blocks import CannotBegin, Run, run_inputs
 from playhead_engine.graph import Node
+from playhead_engine.instance_scope import Place
 from playhead_engine.state import ExecutionState
-from playhead_executor.blocks.contract import BlockCall, BlockFailure, BlockRunner, Outcome
+from playhead_executor.blocks.contract import BlockCall, BlockFailure, BlockRunner, Outcome, Progress
 from playhead_executor.journal import Result
 from playhead_executor.secrets import Secrets, redacted
 from playhead_runtime.extensions import BlockExtension
@@ -39,20 +40,23 @@ class Workshop:
         self._secrets = secrets
         self._max_output_bytes = max_output_bytes
 
-    async def work(self, node: Node, run: Run, state: ExecutionState) -> Result:
+    async def work(self, node: Node, run: Run, state: ExecutionState, progress: Progress) -> Result:
         """Run one block; whatever comes of it is its result. Only a cancel ends this with an exception."""
         began = perf_counter()
         secrets = self._secrets.used_by(node)
         outcome, error = Outcome(None), None
         try:
-            inputs = run_inputs(node, state, secrets) if secrets is not None else run.inputs
-            outcome = await self._runners[node.block.type].run(_call(node, run, inputs, state.execution_id))
+            inputs = run.inputs
+            if secrets is not None:
+                inputs = run_inputs(node, Place(node.body, run.path.removesuffix(node.id)), state, secrets)
+            outcome = await self._runner_of(node).run(_call(node, run, inputs, state.execution_id, progress))
             size = len(msgspec.json.encode(outcome.outputs))
             if size > self._max_output_bytes:
                 raise BlockFailure(
                     BlockError(
                         type="output_too_large",
-                        message=f"The outputs take {size} bytes; {self._max_output_bytes} are allowed",
+                        message=f"The outputs take {size} bytes; {self._max_output_bytes} are allowed"
+                        " (max_output_bytes)",
                     )
                 )
         except (BlockFailure, CannotBegin) as failure:
@@ -84,8 +88,15 @@ class Workshop:
             inputs=inputs,
         )
 
+    def _runner_of(self, node: Node) -> BlockRunner:
+        runner = self._runners.get(node.block.type)
+        if runner is None:
+            message = f"This executor has no package installed that brings the block type {node.block.type!r}"
+            raise BlockFailure(BlockError(type="block_type_missing", message=message))
+        return runner
 
-def _call(node: Node, run: Run, inputs: dict[str, Json], execution_id: ExecutionId) -> BlockCall:
+
+def _call(node: Node, run: Run, inputs: dict[str, Json], execution_id: ExecutionId, progress: Progress) -> BlockCall:
     facts: dict[str, Any] = {"execution_id": execution_id, "path": run.path}
     return BlockCall(
         path=run.path,
@@ -95,4 +106,5 @@ def _call(node: Node, run: Run, inputs: dict[str, Json], execution_id: Execution
         idempotency_key=derived_id(execution_id, run.path),
         started_at=run.started_at,
         log=logging.LoggerAdapter(log, facts),
+        progress=progress,
     )

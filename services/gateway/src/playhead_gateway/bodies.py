@@ -1,14 +1,18 @@
 """What callers send: the bodies of requests, decoded strictly. What is not known is refused, never ignored."""
 
 import re
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from playhead_contracts.durations import parse_duration
 from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json, Mode
 from playhead_contracts.pointers import pointer
+from playhead_engine.variables import from_text
 from playhead_gateway.problems import BadRequest, InvalidRequest, NotSupportedYet, UnsupportedMediaType
 
 T = TypeVar("T", bound="Body")
@@ -16,6 +20,7 @@ T = TypeVar("T", bound="Body")
 _UNKNOWN = re.compile(r"Object contains unknown field")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _BYTE = re.compile(r"\(byte (\d+)\)")
+VARIABLE_HEADER = "x-playhead-var-"
 _KEY = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _LONGEST_KEY = 255
 
@@ -30,8 +35,9 @@ class StartExecution(Body, frozen=True, kw_only=True):
     outputs: tuple[str, ...] | None = None
     variables: dict[str, Json] = {}
     version: int | None = None
-    timeout: Json | UnsetType = UNSET
-    max_concurrency: Json | UnsetType = UNSET
+    timeout: str | None = None
+    """A duration, such as `30s`."""
+    max_concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class Cancel(Body, frozen=True, kw_only=True):
@@ -93,10 +99,50 @@ def read_body(body: bytes, kind: type[T], content_type: str | None = "applicatio
         raise BadRequest(f"the body is not valid JSON: {_placed(str(exc), body)}") from exc
     except RecursionError as exc:
         raise BadRequest("the body is nested too deeply") from exc
-    for name in ("timeout", "max_concurrency", "early_cutoff"):
-        if getattr(found, name, UNSET) not in (UNSET, False):
-            raise NotSupportedYet(f"{name} is not supported yet", errors=[Fault(pointer(name), "not supported yet")])
+    if getattr(found, "early_cutoff", False):
+        raise NotSupportedYet(
+            "early_cutoff is not supported yet", errors=[Fault(pointer("early_cutoff"), "not supported yet")]
+        )
     return found
+
+
+def read_timeout(text: str | None) -> timedelta | None:
+    """How long an execution may take. Raises InvalidRequest."""
+    if text is None:
+        return None
+    try:
+        timeout = parse_duration(text)
+    except ValueError as exc:
+        raise InvalidRequest("the timeout is no duration", errors=[Fault(pointer("timeout"), str(exc))]) from exc
+    if timeout <= timedelta(0):
+        raise InvalidRequest(
+            "the timeout is over before it begins", errors=[Fault(pointer("timeout"), "should be > 0s")]
+        )
+    return timeout
+
+
+def read_variables(headers: Iterable[tuple[str, str]], declared: Mapping[str, Json]) -> dict[str, Json]:
+    """The variables in `X-Playhead-Var-NAME` headers, as the types that the workflow declares.
+
+    Names of headers know no case, and `-` stands for `_` too: they are matched with the names that are declared. Raises
+    InvalidRequest for a value that is not of its variable's type.
+    """
+    found: dict[str, Json] = {}
+    names = {_plain_name(name): name for name in declared}
+    for header, text in headers:
+        written = header[len(VARIABLE_HEADER) :]
+        name = names.get(_plain_name(written), written)
+        try:
+            found[name] = from_text(declared.get(name), text)
+        except ValueError as exc:
+            raise InvalidRequest(
+                f"the header {header} does not fit", errors=[Fault(pointer("variables", name), str(exc))]
+            ) from exc
+    return found
+
+
+def _plain_name(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def media_type(content_type: str | None) -> str:

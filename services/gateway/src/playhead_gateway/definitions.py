@@ -19,7 +19,7 @@ from playhead_contracts.workflow import WorkflowDocument
 from playhead_contracts.workflow_text import digest_of
 from playhead_engine import documents
 from playhead_engine.graph import Graph, build_graph
-from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
+from playhead_engine.traits import BlockTraits
 from playhead_eventlog import GENESIS, EventLog, RawEvent, StreamHead
 from playhead_gateway.problems import WorkflowUnknown
 from playhead_runtime.clock import Clock
@@ -126,11 +126,6 @@ class Definitions:
         assert isinstance(event.data, WorkflowPublished)
         # Not `documents.parse`: what was accepted stays accepted, whatever later rules say.
         document = WorkflowDocument.model_validate(event.data.document)
-        gone = {
-            block.type: _GONE_TYPE
-            for block in document.blocks.values()
-            if block.type not in BUILTIN_TRAITS and block.type not in self.custom
-        }
         kept = Definition(
             workflow_id=workflow_id,
             version=event.version,
@@ -138,7 +133,7 @@ class Definitions:
             published_at=event.recorded_at,
             raw=event.data.document,
             document=document,
-            graph=build_graph(document, {**self.custom, **gone}),
+            graph=build_graph(document, self.custom),
         )
         self._kept[(tenant, workflow_id, event.version)] = kept
         if len(self._kept) > self._capacity:

@@ -1,6 +1,6 @@
 """What an execution has come to, as the body that callers get: a pure function of its state and its graph."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -41,9 +41,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OpenPause(msgspec.Struct, frozen=True):
-    """A question to people."""
+    """A question to people. `execution_id` is that of a child, when it is the child that asks."""
 
     pause_id: str
+    execution_id: str
     path: str
     message: str
     form: dict[str, Json] | None
@@ -79,14 +80,17 @@ class Result(msgspec.Struct, kw_only=True):
     metadata: Metadata
 
 
-def result_of(state: ExecutionState, graph: Graph) -> Result:
-    """The result so far. `outputs` are of the blocks asked for, or of those that nothing follows."""
+def result_of(state: ExecutionState, graph: Graph, children: Sequence[ExecutionState] = ()) -> Result:
+    """The result so far. `outputs` are of the blocks asked for, or of those that nothing follows.
+
+    `children` are the child executions that ask people something.
+    """
     outputs = {
         path: _output(path, graph, state.blocks.get(path))
         for path in map(BlockPath, state.outputs_asked or graph.terminals)
         if path in graph.nodes
     }
-    open_pauses = [_open_pause(pause) for pause in state.open_pauses()]
+    open_pauses = [_open_pause(each, pause) for each in (state, *children) for pause in each.open_pauses()]
     return Result(
         execution_id=state.execution_id,
         workflow_id=state.workflow_id,
@@ -95,8 +99,7 @@ def result_of(state: ExecutionState, graph: Graph) -> Result:
         output=state.output,
         outputs=outputs,
         answer=_answer(state, graph, outputs.values()),
-        has_errors=state.error is not None
-        or any(block.status is BlockStatus.FAILED for block in state.blocks.values()),
+        has_errors=state.error is not None or state.counts.failed > 0,
         error=UNSET if state.error is None else _failure(state.error, state.failed_block),
         pauses=open_pauses or UNSET,
         http_status=UNSET if state.http_status is None else state.http_status,
@@ -104,27 +107,9 @@ def result_of(state: ExecutionState, graph: Graph) -> Result:
             started_at=state.started_at,
             ended_at=state.ended_at,
             duration_ms=_milliseconds(state.started_at, state.ended_at),
-            blocks=counts_of(state),
+            blocks=Counts(state.counts.run, state.counts.reused, state.counts.skipped, state.counts.failed),
         ),
     )
-
-
-def counts_of(state: ExecutionState) -> Counts:
-    """How many block instances ran to a good end, were reused, were skipped, failed."""
-    run = reused = skipped = failed = 0
-    for block in state.blocks.values():
-        match block.status:
-            case BlockStatus.COMPLETED if block.reused_from is not None:
-                reused += 1
-            case BlockStatus.COMPLETED:
-                run += 1
-            case BlockStatus.FAILED:
-                failed += 1
-            case BlockStatus.SKIPPED:
-                skipped += 1
-            case _:
-                pass
-    return Counts(run, reused, skipped, failed)
 
 
 def _output(path: BlockPath, graph: Graph, block: BlockState | None) -> BlockOutput:
@@ -157,9 +142,10 @@ def _failure(error: BlockError, block: BlockPath | None) -> Failure:
     return Failure(error.type, error.message, block, error.retryable, error.details)
 
 
-def _open_pause(pause: PauseState) -> OpenPause:
+def _open_pause(state: ExecutionState, pause: PauseState) -> OpenPause:
     return OpenPause(
         pause_id=pause.pause_id,
+        execution_id=state.execution_id,
         path=pause.path,
         message=pause.message,
         form=pause.form,

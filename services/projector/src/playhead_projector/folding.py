@@ -16,7 +16,7 @@ from playhead_contracts.errors import Corrupt
 from playhead_contracts.events import CLAIMS, Event, PauseExpired, PauseRequested, PauseResolved
 from playhead_contracts.ids import BlockPath, PauseId, StreamId
 from playhead_engine.fold import create, evolve, fold
-from playhead_engine.state import ExecutionState, ExecutionStatus
+from playhead_engine.state import BlockState, ExecutionState, ExecutionStatus
 from playhead_eventlog import RawEvent
 
 KEPT_STATES = 2000
@@ -33,14 +33,21 @@ class Streams(Protocol):
     async def hydrate(self, events: list[Event]) -> list[Event]: ...
 
 
+class ChangedBlock(msgspec.Struct, frozen=True):
+    """A block after a batch. `ordinal` is the version of its first event in the batch."""
+
+    ordinal: int
+    state: BlockState
+
+
 class Change(msgspec.Struct):
     """What a batch did to one execution."""
 
     state: ExecutionState
     position: int
     """Of its last event in the batch."""
-    blocks: dict[BlockPath, int]
-    """The blocks that changed, each with the version of its first event in the batch."""
+    blocks: dict[BlockPath, "ChangedBlock"]
+    """The blocks that changed, as the last event about each left it."""
     pauses: dict[PauseId, None]
     """The pauses that changed, in order."""
 
@@ -117,14 +124,15 @@ class Folding:
         change.position = event.position
         if isinstance(data, CLAIMS):
             # What was in flight at the last executor becomes interrupted, without an event of its own.
-            for path in state.running:
-                change.blocks.setdefault(path, envelope.version)
+            changed = list(state.running)
+        else:
+            path: BlockPath | None = getattr(data, "path", None)
+            changed = [] if path is None else [path]
         evolve(state, data, envelope.version, envelope.recorded_at, envelope.actor)
-        path: BlockPath | None = getattr(data, "path", None)
-        if path is not None:
-            change.blocks.setdefault(path, envelope.version)
-            if isinstance(data, PauseRequested | PauseResolved | PauseExpired):
-                change.pauses[data.pause_id] = None
+        for path in changed:
+            _note(change, path, envelope.version)
+        if isinstance(data, PauseRequested | PauseResolved | PauseExpired):
+            change.pauses[data.pause_id] = None
 
     def _forget_idle(self, touched: dict[StreamId, Change]) -> None:
         for stream_id, change in touched.items():
@@ -135,3 +143,11 @@ class Folding:
                 self._states.move_to_end(stream_id)
         while len(self._states) > self._keep:
             self._states.popitem(last=False)
+
+
+def _note(change: Change, path: BlockPath, version: int) -> None:
+    """Keep a block as it is now: the state forgets the instances of iterations that are over."""
+    before = change.blocks.get(path)
+    block = change.state.blocks.get(path)
+    if block is not None:
+        change.blocks[path] = ChangedBlock(before.ordinal if before else version, block)

@@ -1,6 +1,7 @@
 """What all kinds of block share: a `BlockCall` goes in, an `Outcome` or a `BlockFailure` comes out."""
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -25,6 +26,23 @@ class Outcome(msgspec.Struct, frozen=True):
     decision: tuple[str, ...] | None = None
 
 
+class Progress(Protocol):
+    """What a block can tell of itself while it runs."""
+
+    @property
+    def steps(self) -> Mapping[str, Json]:
+        """What the finished steps of this block instance gave, by name, earlier attempts included."""
+        ...
+
+    async def step_completed(self, name: str, outputs: Json) -> None:
+        """Record a finished step; returns when it is in the log."""
+        ...
+
+    async def chunk(self, content: Json) -> None:
+        """Tell who is listening now a piece of what is to come. Never stored."""
+        ...
+
+
 class BlockCall(msgspec.Struct, frozen=True):
     """One attempt at one block instance."""
 
@@ -40,6 +58,7 @@ class BlockCall(msgspec.Struct, frozen=True):
     """When this piece of work began, UTC. Code that runs again after a crash reads the same time again."""
     log: logging.LoggerAdapter[logging.Logger]
     """Bound to the execution and the block."""
+    progress: Progress | None = None
 
 
 class BlockRunner(Protocol):

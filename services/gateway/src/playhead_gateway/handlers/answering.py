@@ -10,7 +10,7 @@ from playhead_contracts import subjects
 from playhead_contracts.commands import AnswerPause, PauseAnswered, Rejected
 from playhead_contracts.errors import Fault, PlayheadError
 from playhead_contracts.events import Actor, Json
-from playhead_contracts.ids import ExecutionId, PauseId
+from playhead_contracts.ids import BlockPath, ExecutionId, PauseId
 from playhead_contracts.pointers import pointer
 from playhead_engine.state import ExecutionState
 from playhead_gateway.access import Caller
@@ -101,7 +101,9 @@ async def show_pause(services: Services, caller: Caller, pause_id: str) -> Pause
     state = (await load_execution(services, caller, row.execution_id)).state
     pause = state.pauses[PauseId(row.pause_id)]
     graph = (await definition_of(services, state)).graph
-    before = dict.fromkeys(edge.source for edge in graph.nodes[pause.path].incoming)
+    node = graph.node(pause.path)
+    prefix = pause.path.removesuffix(node.id)
+    before = dict.fromkeys(BlockPath(prefix + edge.source) for edge in node.incoming)
     here = f"/v1/executions/{state.execution_id}"
     return PauseView(
         pause_id=pause.pause_id,

@@ -13,7 +13,7 @@ from playhead_contracts.ids import ExecutionId, TenantId
 from playhead_engine.fold import evolve
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_gateway.follow import PAUSED_TYPE, Fact, Follow
-from playhead_gateway.handlers.loading import definition_of
+from playhead_gateway.handlers.loading import asking_children, definition_of
 from playhead_gateway.problems import tell
 from playhead_gateway.results import Result, result_of
 from playhead_gateway.services import Services
@@ -79,7 +79,7 @@ def rests(state: ExecutionState, after: int = 0) -> bool:
     if state.is_ended:
         return True
     is_waiting = state.status is ExecutionStatus.PAUSED and state.unheeded == 0
-    return is_waiting and state.version > after and bool(state.open_pauses())
+    return is_waiting and state.version > after and bool(state.asked_pauses())
 
 
 async def result_when_it_rests(
@@ -100,7 +100,7 @@ async def result_when_it_rests(
 
 async def result_with_plan(services: Services, state: ExecutionState) -> object:
     """The result as it is now; with its plan, if it is a fork."""
-    result = result_of(state, (await definition_of(services, state)).graph)
+    result = result_of(state, (await definition_of(services, state)).graph, await asking_children(services, state))
     return result if state.plan is None else _Forked(**msgspec.structs.asdict(result), plan=state.plan)
 
 

@@ -39,6 +39,19 @@ async def load_execution(services: Services, caller: Caller, execution_id: str, 
     return Loaded(state, head)
 
 
+async def asking_children(services: Services, state: ExecutionState) -> list[ExecutionState]:
+    """The child executions, and theirs, that ask people something. Raises LogUnavailable."""
+    asking: list[ExecutionState] = []
+    children = [state.blocks[path].child for path in sorted(state.waiting)]
+    for child in children:
+        if child is None or not child.pauses:
+            continue
+        found = fold((await services.log.load(execution_stream(child.execution_id)))[0])
+        if found is not None:
+            asking += [found, *await asking_children(services, found)]
+    return asking
+
+
 async def definition_of(services: Services, state: ExecutionState) -> Definition:
     """The workflow version that an execution runs. Raises LogUnavailable."""
     return await services.definitions.version(state.tenant, state.workflow_id, state.workflow_version)

@@ -6,13 +6,14 @@ from hashlib import sha256
 import msgspec
 
 from playhead_contracts.commands import Run
-from playhead_contracts.errors import Refused, VersionConflict
+from playhead_contracts.errors import NotFound, Refused, VersionConflict
 from playhead_contracts.events import (
     BlockReused,
     Event,
     EventData,
     ExecutionCreated,
     ForkSource,
+    Json,
     Mode,
     decode_joined,
 )
@@ -22,7 +23,7 @@ from playhead_engine.fold import fold
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_eventlog import GENESIS
 from playhead_gateway.access import Caller
-from playhead_gateway.bodies import Rerun, StartExecution
+from playhead_gateway.bodies import Rerun, StartExecution, read_timeout, read_variables
 from playhead_gateway.definitions import Definition
 from playhead_gateway.handlers.listening import (
     Reply,
@@ -46,6 +47,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     idempotency_key: str | None = None
     traceparent: str | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    """The headers that set variables, with their values."""
 
 
 class _Begun(msgspec.Struct, frozen=True):
@@ -65,14 +68,27 @@ async def start_execution(
     services: Services, caller: Caller, workflow_id: str, order: StartExecution, asked: Asked
 ) -> Reply | StreamReply:
     """Start a workflow. Raises what `admit` refuses, WorkflowUnknown, KeyUsedDifferently, LogUnavailable."""
-    request = admission.Request(input=order.input, mode=order.mode, outputs=order.outputs, variables=order.variables)
+    variables = order.variables
+    if asked.variables:
+        declared = await _declared_variables(services, caller, workflow_id, order.version)
+        variables = {**read_variables(asked.variables, declared), **variables}
+    request = admission.Request(
+        input=order.input,
+        mode=order.mode,
+        outputs=order.outputs,
+        variables=variables,
+        timeout=read_timeout(order.timeout),
+        max_concurrency=order.max_concurrency,
+    )
     fingerprint = None
     if asked.idempotency_key is not None:
         fingerprint = request.fingerprint(workflow_id, order.version)
     execution_id = _execution_id(caller, asked, "start", workflow_id)
     try:
         definition = await _wanted(services, caller, workflow_id, order.version)
-        created = admission.admit(definition.document, definition.version, definition.digest, request)
+        created = admission.admit(
+            definition.document, definition.version, definition.digest, request, services.clock.now()
+        )
     except Refused:
         # What the key stands for was admitted once, and is not judged again by what was published since.
         begun = await _begun_before(services, caller, execution_id, fingerprint)
@@ -121,9 +137,10 @@ async def _plan(
         mode=order.mode,
         # A newer definition may not have every block that was asked for then.
         outputs=source.outputs_asked and tuple(o for o in source.outputs_asked if o in definition.document.blocks),
-        variables=source.variables,
+        variables=source.initial_variables,
+        max_concurrency=source.max_concurrency,
     )
-    created = admission.admit(definition.document, definition.version, definition.digest, request)
+    created = admission.admit(definition.document, definition.version, definition.digest, request, services.clock.now())
     origin = ForkSource(execution_id=source.execution_id, version=source.version, from_block=order.from_block)
     created = admission.forked(created, origin, msgspec.to_builtins(plan))
     return source, created, plan, rerun.reused_events(plan, source)
@@ -139,6 +156,16 @@ async def state_at_version(
     if version is not None and state.version != version:
         raise VersionUnknown(f"the execution is at version {state.version}, and was never at {version}")
     return state
+
+
+async def _declared_variables(
+    services: Services, caller: Caller, workflow_id: str, version: int | None
+) -> dict[str, Json]:
+    """The defaults of the workflow's variables; none if there is no such workflow, which is told later."""
+    try:
+        return (await _wanted(services, caller, workflow_id, version)).document.variables
+    except NotFound:
+        return {}
 
 
 def _execution_id(caller: Caller, asked: Asked, kind: str, of: str) -> ExecutionId:

@@ -7,15 +7,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from playhead_contracts.errors import InvalidInput
-from playhead_contracts.events import BlockError, BlockReference, ForkSource, Json
-from playhead_contracts.ids import ExecutionId, execution_stream
+from playhead_contracts.events import BlockError, BlockReference, ForkSource, Json, Parent
+from playhead_contracts.ids import BlockPath, ExecutionId, execution_stream
 from playhead_engine.compare import Comparison, compare
 from playhead_engine.fold import fold
-from playhead_engine.state import ExecutionState
+from playhead_engine.graph import Graph
+from playhead_engine.state import BlockState, ExecutionState
 from playhead_gateway.access import Caller
 from playhead_gateway.follow import TERMINAL_TYPES
 from playhead_gateway.handlers.listening import StreamReply, event_stream, links_of
-from playhead_gateway.handlers.loading import definition_of, load_execution
+from playhead_gateway.handlers.loading import asking_children, definition_of, load_execution
 from playhead_gateway.handlers.starting import state_at_version
 from playhead_gateway.paging import read_moment
 from playhead_gateway.problems import BadRequest, ExecutionUnknown, VersionUnknown, is_uuid
@@ -42,6 +43,9 @@ class ExecutionView(Result, kw_only=True):
     due_at: datetime | None
     cancel_requested: bool
     source: ForkSource | None
+    parent: Parent | UnsetType = UNSET
+    children: list[str] | UnsetType = UNSET
+    deadline: datetime | UnsetType = UNSET
     plan: Json | UnsetType = UNSET
     dead_lettered: str | UnsetType = UNSET
     links: dict[str, str]
@@ -83,7 +87,7 @@ class EventPage(msgspec.Struct, frozen=True):
 async def show_execution(services: Services, caller: Caller, execution_id: str) -> ExecutionView:
     """Raises ExecutionUnknown and LogUnavailable, as all in here."""
     state = (await load_execution(services, caller, execution_id)).state
-    result = result_of(state, (await definition_of(services, state)).graph)
+    result = result_of(state, (await definition_of(services, state)).graph, await asking_children(services, state))
     return ExecutionView(
         **msgspec.structs.asdict(result),
         mode=state.mode,
@@ -95,6 +99,9 @@ async def show_execution(services: Services, caller: Caller, execution_id: str) 
         due_at=state.due_at,
         cancel_requested=state.stop is not None and state.stop.kind == "cancel",
         source=state.source,
+        parent=UNSET if state.parent is None else state.parent,
+        children=children_of(state) or UNSET,
+        deadline=UNSET if state.deadline is None else state.deadline,
         plan=UNSET if state.plan is None else state.plan,
         dead_lettered=UNSET if state.dead_lettered is None else state.dead_lettered,
         links=links_of(state.execution_id),
@@ -106,10 +113,8 @@ async def list_blocks(services: Services, caller: Caller, execution_id: str) -> 
     state = (await load_execution(services, caller, execution_id)).state
     graph = (await definition_of(services, state)).graph
     rows: list[BlockRow] = []
-    for path, node in graph.nodes.items():
-        block = state.blocks.get(path)
-        if block is None:
-            continue
+    for path, block in _in_document_order(graph, state):
+        node = graph.node(path)
         rows.append(
             BlockRow(
                 path=path,
@@ -132,6 +137,27 @@ async def list_blocks(services: Services, caller: Caller, execution_id: str) -> 
             )
         )
     return Blocks(rows)
+
+
+def _in_document_order(graph: Graph, state: ExecutionState) -> list[tuple[BlockPath, BlockState]]:
+    """The instances that the state knows; those of a container after it, iteration by iteration."""
+
+    def place(path: BlockPath) -> list[tuple[int, int]]:
+        order: list[tuple[int, int]] = []
+        taken = ""
+        for step in path.split("/"):
+            taken += step
+            index = int(step[step.index("[") + 1 : -1]) if step.endswith("]") else -1
+            order.append((graph.node(taken).index, index))
+            taken += "/"
+        return order
+
+    return sorted(state.blocks.items(), key=lambda item: place(item[0]))
+
+
+def children_of(state: ExecutionState) -> list[str]:
+    """The child executions that blocks of this one have started."""
+    return [block.child.execution_id for block in state.blocks.values() if block.child is not None]
 
 
 async def list_events(services: Services, caller: Caller, execution_id: str, after: int, limit: int) -> EventPage:

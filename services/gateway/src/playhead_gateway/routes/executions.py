@@ -8,7 +8,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 
 from playhead_engine.compare import Comparison
 from playhead_engine.state import ExecutionState, ExecutionStatus
-from playhead_gateway.bodies import Cancel, Rerun, StartExecution, read_body, read_idempotency_key
+from playhead_gateway.bodies import VARIABLE_HEADER, Cancel, Rerun, StartExecution, read_body, read_idempotency_key
 from playhead_gateway.handlers import cancelling, listing, starting, viewing
 from playhead_gateway.handlers.listening import Accepted
 from playhead_gateway.paging import Page, read_moment
@@ -35,7 +35,8 @@ _RESULTS = {
 
 
 def _asked(request: AnyRequest, idempotency_key: str | None) -> starting.Asked:
-    return starting.Asked(read_idempotency_key(idempotency_key), request.headers.get("traceparent"))
+    variables = tuple(item for item in request.headers.items() if item[0].lower().startswith(VARIABLE_HEADER))
+    return starting.Asked(read_idempotency_key(idempotency_key), request.headers.get("traceparent"), variables)
 
 
 @post(

@@ -36,9 +36,9 @@ TABLE = Table(
 def apply(changes: Changes) -> list[Row]:
     """One row for each block that changed."""
     return [
-        _row(change, change.state.blocks[path], ordinal)
+        _row(change, changed.state, changed.ordinal)
         for change in changes.executions
-        for path, ordinal in change.blocks.items()
+        for changed in change.blocks.values()
     ]
 
 

@@ -29,14 +29,15 @@ def apply(changes: Changes) -> list[Row]:
 
 def _row(change: Change) -> Row:
     state = change.state
-    document = json_text(state if len(state.running) < 2 else _in_order(state))
+    document = json_text(_in_order(state) if len(state.running) > 1 or len(state.waiting) > 1 else state)
     return (state.execution_id, state.tenant, state.version, change.position, document)
 
 
 def _in_order(state: ExecutionState) -> ExecutionState:
-    """With its one set in order: the same state must give the same bytes in every process."""
+    """With its sets in order: the same state must give the same bytes in every process."""
     ordered = copy(state)
     ordered.running = cast(set[BlockPath], sorted(state.running))
+    ordered.waiting = cast(set[BlockPath], sorted(state.waiting))
     return ordered
 
 

@@ -1,7 +1,7 @@
 """One row for each execution: what lists and the status call show, and when somebody must be acting on it."""
 
 from playhead_engine.due import due_at
-from playhead_engine.state import BlockStatus, ExecutionState
+from playhead_engine.state import ExecutionState
 from playhead_projector.folding import Changes
 from playhead_projector.projections.projection import Projection
 from playhead_projector.table import Row, Table, json_text
@@ -25,6 +25,7 @@ TABLE = Table(
         "output": "json",
         "source_execution_id": "uuid",
         "source_version": "integer",
+        "parent_execution_id": "uuid",
         "blocks_run": "integer not null",
         "blocks_reused": "integer not null",
         "blocks_skipped": "integer not null",
@@ -48,19 +49,6 @@ def apply(changes: Changes) -> list[Row]:
 
 
 def _row(state: ExecutionState) -> Row:
-    run = reused = skipped = failed = 0
-    for block in state.blocks.values():
-        match block.status:
-            case BlockStatus.COMPLETED if block.reused_from is None:
-                run += 1
-            case BlockStatus.COMPLETED:
-                reused += 1
-            case BlockStatus.SKIPPED:
-                skipped += 1
-            case BlockStatus.FAILED:
-                failed += 1
-            case _:
-                pass
     return (
         state.execution_id,
         state.tenant,
@@ -78,10 +66,11 @@ def _row(state: ExecutionState) -> Row:
         json_text(state.output),
         state.source.execution_id if state.source else None,
         state.source.version if state.source else None,
-        run,
-        reused,
-        skipped,
-        failed,
+        state.parent.execution_id if state.parent else None,
+        state.counts.run,
+        state.counts.reused,
+        state.counts.skipped,
+        state.counts.failed,
         len(state.open_pauses()),
         due_at(state),
     )
