@@ -14,7 +14,8 @@ from playhead_contracts.errors import Fault, InvalidDocument
 from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import BaseBlock, ConditionBlock, CustomBlock, HumanBlock, WaitBlock, WorkflowDocument
 from playhead_contracts.workflow_text import MAX_NODES, canonical_json, digest_of, read_document
-from playhead_engine.documents import MAX_BLOCKS, BlockTraits, check, parse
+from playhead_engine.documents import BlockTraits, check, parse
+from playhead_engine.limits import DEFAULT_LIMITS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "refund-review.yaml"
 
@@ -315,7 +316,7 @@ def test_what_is_probably_not_meant_is_a_warning_and_no_fault():
 
 
 def test_a_document_of_too_many_blocks_is_refused_at_once():
-    raw = document(**{f"b{number}": {"type": "?"} for number in range(MAX_BLOCKS + 1)})
+    raw = document(**{f"b{number}": {"type": "?"} for number in range(DEFAULT_LIMITS.max_blocks + 1)})
     assert [fault.pointer for fault in check(raw).faults] == ["#/blocks"]
 
 

@@ -13,7 +13,15 @@ from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json
 from playhead_contracts.ids import BLOCK_ID_PATTERN
 from playhead_contracts.pointers import pointer
-from playhead_contracts.workflow import BLOCK_MODELS, BaseBlock, CustomBlock, NoteBlock, ResponseBlock, WorkflowDocument
+from playhead_contracts.workflow import (
+    BLOCK_MODELS,
+    BaseBlock,
+    ContainerBlock,
+    CustomBlock,
+    NoteBlock,
+    ResponseBlock,
+    WorkflowDocument,
+)
 from playhead_engine.outline import Outline, Place, mapping
 from playhead_engine.traits import BlockTraits
 
@@ -30,43 +38,76 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 def build(outline: Outline, traits: Mapping[str, BlockTraits]) -> tuple[WorkflowDocument | None, tuple[Fault, ...]]:
     """The document with every fault of its structure; None if there is one."""
+    blocks, faults = _built_blocks(outline.raw, (), traits)
+    document, found = _built(WorkflowDocument, {**outline.raw, "blocks": blocks}, ())
+    faults += _news(found, outline.raw, ())
+    return (None if faults else document), tuple(faults)
+
+
+def _built_blocks(
+    owner: Mapping[str, Json], place: Place, traits: Mapping[str, BlockTraits]
+) -> tuple[Json, list[Fault]]:
+    """The blocks of a document or container, innermost first, as far as they are valid, and their faults."""
     faults: list[Fault] = []
     blocks: dict[str, BaseBlock | NoteBlock] = {}
-    written = mapping(outline.raw.get("blocks"))
+    written = mapping(owner.get("blocks"))
     for block_id, block in written.items():
-        place = ("blocks", block_id)
-        faults += _id_faults(block_id)
-        model, found = _model_of(block, place, traits)
+        at = (*place, "blocks", block_id)
+        faults += _id_faults(block_id, at)
+        model, found = _model_of(block, at, traits)
         faults += found
-        if model is not None:
-            built, found = _built(model, block, place)
+        if model is None:
+            continue
+        if issubclass(model, ContainerBlock):
+            inner, found = _built_blocks(mapping(block), at, traits)
             faults += found
-            if built is not None:
-                blocks[block_id] = built
-    # Blocks that are wrong were told of above: an empty mapping of blocks is news only if it was written so.
-    valid: Json = blocks if written else outline.raw.get("blocks", {})
-    document, found = _built(WorkflowDocument, {**outline.raw, "blocks": valid}, ())
-    faults += (fault for fault in found if not written or not fault.pointer.startswith("#/blocks"))
-    return (None if faults else document), tuple(faults)
+            built, found = _built(model, {**mapping(block), "blocks": inner}, at)
+            found = _news(found, mapping(block), at)
+        else:
+            built, found = _built(model, block, at)
+        faults += found
+        if built is not None:
+            blocks[block_id] = built
+    return (blocks if written else owner.get("blocks", {})), faults
+
+
+def _news(found: Iterable[Fault], owner: Mapping[str, Json], place: Place) -> tuple[Fault, ...]:
+    """Blocks that are wrong were told of by themselves; that there are none is news only if it was written so."""
+    if not mapping(owner.get("blocks")):
+        return tuple(found)
+    return tuple(fault for fault in found if not fault.pointer.startswith(pointer(*place, "blocks")))
 
 
 def schema_faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterator[Fault]:
     """Faults of the JSON Schemas in the document, and of custom blocks whose config does not fit theirs."""
     yield from _of_schema(outline.raw.get("input"), ("input",))
-    templated = {text.block for text in outline.texts if "{{" in text.source}
-    for block_id, block in outline.blocks.items():
-        form: Json = block.get("form") if block.get("type") == "human" else None
-        if isinstance(form, dict):
-            if mapping(form).get("type") != "object":
-                where = pointer("blocks", block_id, "form", "type")
-                yield Fault(where, "a form is a JSON Schema of `type: object`: its properties are the fields")
-            yield from _of_schema(form, ("blocks", block_id, "form"))
-        kind: Json = block.get("type")
-        traits_of = traits.get(kind) if isinstance(kind, str) else None
-        if traits_of is not None and traits_of.config_schema is not None and block_id not in templated:
-            validator = jsonschema_rs.Draft202012Validator(traits_of.config_schema, offline=True)
-            for error in validator.iter_errors(block.get("config", {})):
-                yield Fault(pointer("blocks", block_id, "config", *error.instance_path), error.message)
+    for body in outline.all():
+        templated = {text.block for text in body.texts if "{{" in text.source}
+        for block_id, block in body.blocks.items():
+            place = (*body.place, "blocks", block_id)
+            yield from _form_faults(block, place)
+            if block_id not in templated:
+                yield from _config_faults(block, place, traits)
+
+
+def _form_faults(block: Mapping[str, Json], place: Place) -> Iterator[Fault]:
+    form: Json = block.get("form") if block.get("type") == "human" else None
+    if not isinstance(form, dict):
+        return
+    if mapping(form).get("type") != "object":
+        where = pointer(*place, "form", "type")
+        yield Fault(where, "a form is a JSON Schema of `type: object`: its properties are the fields")
+    yield from _of_schema(form, (*place, "form"))
+
+
+def _config_faults(block: Mapping[str, Json], place: Place, traits: Mapping[str, BlockTraits]) -> Iterator[Fault]:
+    kind: Json = block.get("type")
+    traits_of = traits.get(kind) if isinstance(kind, str) else None
+    if traits_of is None or traits_of.config_schema is None:
+        return
+    validator = jsonschema_rs.Draft202012Validator(traits_of.config_schema, offline=True)
+    for error in validator.iter_errors(block.get("config", {})):
+        yield Fault(pointer(*place, "config", *error.instance_path), error.message)
 
 
 def _of_schema(schema: Json, place: Place) -> Iterator[Fault]:
@@ -92,22 +133,22 @@ def _of_schema(schema: Json, place: Place) -> Iterator[Fault]:
         yield Fault(pointer(*place, *path), f"not JSON Schema: {str(exc).splitlines()[0]}")
 
 
-def _id_faults(block_id: str) -> Iterator[Fault]:
+def _id_faults(block_id: str, place: Place) -> Iterator[Fault]:
     if not _BLOCK_ID.fullmatch(block_id):
         detail = "the id of a block is letters, digits and _, at most 64 of them, and starts with no digit"
-        yield Fault(pointer("blocks", block_id), detail)
+        yield Fault(pointer(*place), detail)
 
 
 def _model_of(
     block: Json, place: Place, traits: Mapping[str, BlockTraits]
 ) -> tuple[type[BaseBlock | NoteBlock] | None, tuple[Fault, ...]]:
-    known = f"types are {', '.join(sorted(traits))}"
+    known = f"types are {', '.join(sorted({*traits, *BLOCK_MODELS}))}"
     if not isinstance(block, dict):
         return None, (Fault(pointer(*place), "should be a mapping with a `type`", known),)
     kind: Json = mapping(block).get("type")
     if not isinstance(kind, str):
         return None, (Fault(pointer(*place, "type"), "should be the type of the block", known),)
-    if kind not in traits:
+    if kind not in traits and kind not in BLOCK_MODELS:
         hint = "; ".join(part for part in (closest(kind, traits), known) if part)
         return None, (Fault(pointer(*place, "type"), f"there is no type of block {kind!r}", hint),)
     return BLOCK_MODELS.get(kind, CustomBlock), ()
@@ -132,6 +173,8 @@ def _fault(error: ErrorDetails, model: type[BaseModel], place: Place) -> Fault:
     match error["type"]:
         case "extra_forbidden" if issubclass(model, ResponseBlock) and name == "next":
             return Fault(where, "a response block has no `next`: nothing comes after it")
+        case "extra_forbidden" if issubclass(model, NoteBlock):
+            return Fault(where, "a note is only words: it has a `text`, and takes no part in the execution")
         case "extra_forbidden":
             fields = [field.alias or field_name for field_name, field in model.model_fields.items()]
             hint = closest(name, fields) or f"fields are {', '.join(sorted(fields))}"

@@ -9,14 +9,14 @@ from playhead_contracts.errors import Fault, InvalidDocument
 from playhead_contracts.events import Json
 from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import WorkflowDocument
-from playhead_engine.document_flow import cycle_faults, edge_faults, text_faults, warnings
+from playhead_engine.document_flow import cycle_faults, edge_faults, id_faults, text_faults, variable_faults, warnings
 from playhead_engine.document_structure import build, schema_faults
+from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_engine.outline import Outline
 from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
 
 __all__ = ["BUILTIN_TRAITS", "BlockTraits", "Checked", "check", "parse"]
 
-MAX_BLOCKS = 1_000
 MAX_FAULTS = 200
 """Enough for any author; a document that is wrong everywhere costs no more than this."""
 
@@ -29,21 +29,36 @@ class Checked(msgspec.Struct, frozen=True):
     warnings: tuple[Fault, ...] = ()
 
 
-def check(raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}) -> Checked:
+def check(raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}, limits: Limits = DEFAULT_LIMITS) -> Checked:
     """Check a document as `read_document` gives it. `custom` are types of blocks that packages register."""
     traits = {**BUILTIN_TRAITS, **custom}
     outline = Outline(raw)
-    if len(outline.ids) > MAX_BLOCKS:
-        return Checked(None, (Fault(pointer("blocks"), f"more than {MAX_BLOCKS} blocks"),))
+    if faults := tuple(_size_faults(outline, limits)):
+        return Checked(None, faults)
     document, structure = build(outline, traits)
     found = chain(structure, _faults(outline, traits))
     faults = tuple(islice(found, MAX_FAULTS))
     return Checked(None if faults else document, faults, tuple(islice(warnings(outline), MAX_FAULTS)))
 
 
-def parse(raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}) -> WorkflowDocument:
+def _size_faults(outline: Outline, limits: Limits) -> Iterator[Fault]:
+    count = 0
+    for body in outline.all():
+        count += len(body.ids)
+        if count > limits.max_blocks:
+            yield Fault(pointer("blocks"), f"there are more than {limits.max_blocks} blocks (max_blocks)")
+            return
+        if body.depth > limits.max_depth:
+            detail = f"containers are nested more than {limits.max_depth} deep (max_depth)"
+            yield Fault(pointer(*body.place), detail)
+            return
+
+
+def parse(
+    raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}, limits: Limits = DEFAULT_LIMITS
+) -> WorkflowDocument:
     """The document. Raises InvalidDocument with all of its faults."""
-    checked = check(raw, custom)
+    checked = check(raw, custom, limits)
     if checked.document is None:
         count = len(checked.faults)
         detail = f"{count} fault{'s' if count > 1 else ''}; the first: {checked.faults[0].detail}"
@@ -53,6 +68,8 @@ def parse(raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}) -> Wo
 
 def _faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterator[Fault]:
     yield from schema_faults(outline, traits)
+    yield from id_faults(outline)
     yield from edge_faults(outline)
     yield from cycle_faults(outline)
     yield from text_faults(outline)
+    yield from variable_faults(outline)

@@ -1,13 +1,13 @@
-"""A workflow document in outline: its blocks, edges and texts, as far as they can be told apart.
+"""A workflow document in outline: its bodies, blocks, edges and texts, as far as they can be told apart.
 
 It is read from the raw document and forgives everything, so that a block which is wrong by itself still takes
-part in what is said about the others.
+part in what is said about the others. An outline is of one body: that of the document, or that of a container.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, KeysView, Mapping
 from functools import cached_property
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 
@@ -17,15 +17,31 @@ from playhead_contracts.workflow import ERROR, NEXT
 Place = tuple[str | int, ...]
 """Where something stands in the document: keys and indexes from its top."""
 
-_TEXTS: Mapping[str, tuple[str, ...]] = {
+CONTAINERS = ("loop", "parallel")
+
+_TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "function": ("inputs",),
-    "http": ("url", "headers", "query", "body"),
-    "condition": ("cases",),
+    "http": ("url", "headers", "query", "body", "auth"),
     "human": ("message", "show"),
     "response": ("body",),
-    "wait": ("for", "until"),
+    "wait": ("for", "until", "from"),
+    "task": ("inputs",),
+    "workflow": ("input", "variables"),
+    "variables": ("set",),
+    "publish": ("data", "subject"),
+    "condition": (),
+    "router": (),
+    "loop": (),
+    "parallel": (),
+    "note": (),
 }
-"""The fields of each type of block that hold expressions; `config` for any other type."""
+"""The fields of each type of block that hold templates; `config` for any other type."""
+
+_EXPRESSIONS: Mapping[str, tuple[str, ...]] = {"condition": ("cases",), "router": ("route",), "loop": ("while",)}
+"""The fields that are expressions as they stand, and see what their block sees."""
+
+_EITHER: Mapping[str, tuple[str, ...]] = {"loop": ("for", "for_each"), "parallel": ("count", "collection")}
+"""The fields in which text is an expression, unless it is a template."""
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -38,26 +54,43 @@ class Edge(msgspec.Struct, frozen=True):
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A string that may hold expressions. `block` is None for the output of the whole workflow."""
+    """A string that may hold expressions. `block` is None for what is looked at when the whole body is done."""
 
     block: str | None
     source: str
     place: Place
-    is_expression: bool
+    is_expression: bool = False
     """Whether the string is an expression as it stands, and not a template."""
-    may_hold_secrets: bool
+    may_hold_secrets: bool = False
+    looks_at: Literal["", "event", "loop"] = ""
+    """What it sees beyond the scope of its block: the event of a filter, the loop that it belongs to."""
 
 
 class Outline:
-    """What `raw` has of blocks, edges and texts. Blocks that are no mappings are left out."""
+    """What one body has of blocks, edges and texts. Blocks that are no mappings are left out."""
 
-    def __init__(self, raw: Mapping[str, Json]):
+    def __init__(
+        self, raw: Mapping[str, Json], place: Place = (), parent: "Outline | None" = None, owner: str | None = None
+    ):
         self.raw = raw
+        """The document, or the container."""
+        self.place = place
+        self.parent = parent
+        self.owner = owner
+        """The id of the container in `parent`."""
         self.blocks = {
             block_id: cast("dict[str, Json]", block)
             for block_id, block in mapping(raw.get("blocks")).items()
             if isinstance(block, dict)
         }
+
+    @property
+    def owner_kind(self) -> Json:
+        return self.raw.get("type") if self.parent is not None else None
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.parent is None else self.parent.depth + 1
 
     @cached_property
     def ids(self) -> KeysView[str]:
@@ -65,8 +98,25 @@ class Outline:
         return mapping(self.raw.get("blocks")).keys()
 
     @cached_property
+    def inner(self) -> Mapping[str, "Outline"]:
+        """The bodies of the containers in this one."""
+        return {
+            block_id: Outline(block, (*self.place, "blocks", block_id), self, block_id)
+            for block_id, block in self.blocks.items()
+            if block.get("type") in CONTAINERS
+        }
+
+    def all(self) -> Iterator["Outline"]:
+        """This body and those in it, outer ones first."""
+        todo: list[Outline] = [self]
+        while todo:
+            outline = todo.pop()
+            yield outline
+            todo += reversed(list(outline.inner.values()))
+
+    @cached_property
     def edges(self) -> tuple[Edge, ...]:
-        return tuple(edge for block_id, block in self.blocks.items() for edge in _edges_of(block_id, block))
+        return tuple(edge for block_id, block in self.blocks.items() for edge in self._edges_of(block_id, block))
 
     @cached_property
     def followers(self) -> Mapping[str, tuple[Edge, ...]]:
@@ -78,22 +128,70 @@ class Outline:
 
     @cached_property
     def texts(self) -> tuple[Text, ...]:
-        own = [text for block_id, block in self.blocks.items() for text in _texts_of(block_id, block)]
-        return (*own, *_strings(None, self.raw.get("output"), ("output",)))
+        """The texts that see this body: those of its blocks, and those that look at it when it is done."""
+        own = [text for block_id, block in self.blocks.items() for text in self._texts_of(block_id, block)]
+        if self.parent is None:
+            return (*own, *_strings(Text(None, "", ("output",)), self.raw.get("output")))
+        at_the_end = [
+            text
+            for field in ("do_while", "break_when")
+            for text in _strings(Text(None, "", (*self.place, field), is_expression=True), self.raw.get(field))
+        ]
+        return (*own, *at_the_end, *_strings(Text(None, "", (*self.place, "result")), self.raw.get("result")))
 
     def upstream_of(self, block_id: str) -> frozenset[str]:
-        """Every block from which edges lead to this one, directly or not."""
-        found: set[str] = set()
-        rest = [block_id]
-        while rest:
-            sources = {edge.source for edge in self._leading_to.get(rest.pop(), ())} - found
-            found |= sources
-            rest += sources
-        return frozenset(found)
+        """Every block of this body from which edges lead to this one, directly or not."""
+        known = self._upstream.get(block_id)
+        if known is None:
+            found: set[str] = set()
+            rest = [block_id]
+            while rest:
+                sources = {edge.source for edge in self._leading_to.get(rest.pop(), ())} - found
+                found |= sources
+                rest += sources
+            known = self._upstream[block_id] = frozenset(found)
+        return known
+
+    @cached_property
+    def _upstream(self) -> dict[str, frozenset[str]]:
+        return {}
 
     @cached_property
     def _leading_to(self) -> Mapping[str, list[Edge]]:
         return _grouped((edge.target, edge) for edge in self.edges)
+
+    def _edges_of(self, block_id: str, block: dict[str, Json]) -> Iterator[Edge]:
+        place = (*self.place, "blocks", block_id)
+        following: Json = block.get("next")
+        if isinstance(following, dict):
+            for handle, targets in cast("dict[str, Json]", following).items():
+                yield from _targets(block_id, handle, targets, (*place, "next", handle))
+        else:
+            yield from _targets(block_id, NEXT, following, (*place, "next"))
+        yield from _targets(block_id, ERROR, block.get("on_error"), (*place, "on_error"))
+
+    def _texts_of(self, block_id: str, block: dict[str, Json]) -> Iterator[Text]:
+        kind: Json = block.get("type")
+        if not isinstance(kind, str):
+            return
+        for field in _TEMPLATES.get(kind, ("config",)):
+            text = Text(block_id, "", (*self.place, "blocks", block_id, field), may_hold_secrets=kind == "http")
+            yield from _strings(text, block.get(field))
+        for field in _EXPRESSIONS.get(kind, ()):
+            looks_at = "loop" if field == "while" else ""
+            place = (*self.place, "blocks", block_id, field)
+            yield from _strings(Text(block_id, "", place, is_expression=True, looks_at=looks_at), block.get(field))
+        for field in _EITHER.get(kind, ()):
+            value: Json = block.get(field)
+            is_expression = isinstance(value, str) and "{{" not in value
+            yield from _strings(
+                Text(block_id, "", (*self.place, "blocks", block_id, field), is_expression=is_expression), value
+            )
+        events: Json = block.get("events") if kind == "wait" else None
+        for index, event in enumerate(cast("list[Json]", events) if isinstance(events, list) else ()):
+            place = (*self.place, "blocks", block_id, "events", index, "match")
+            text = Text(block_id, "", place, is_expression=True, looks_at="event")
+            yield from _strings(text, mapping(event).get("match"))
 
 
 def mapping(value: Json) -> dict[str, Json]:
@@ -108,17 +206,6 @@ def _grouped(pairs: Iterable[tuple[str, Edge]]) -> Mapping[str, list[Edge]]:
     return groups
 
 
-def _edges_of(block_id: str, block: dict[str, Json]) -> Iterator[Edge]:
-    place = ("blocks", block_id)
-    following: Json = block.get("next")
-    if isinstance(following, dict):
-        for handle, targets in cast("dict[str, Json]", following).items():
-            yield from _targets(block_id, handle, targets, (*place, "next", handle))
-    else:
-        yield from _targets(block_id, NEXT, following, (*place, "next"))
-    yield from _targets(block_id, ERROR, block.get("on_error"), (*place, "on_error"))
-
-
 def _targets(source: str, handle: str, targets: Json, place: Place) -> Iterator[Edge]:
     if isinstance(targets, str):
         yield Edge(source, handle, targets, place)
@@ -128,25 +215,16 @@ def _targets(source: str, handle: str, targets: Json, place: Place) -> Iterator[
                 yield Edge(source, handle, target, (*place, index))
 
 
-def _texts_of(block_id: str, block: dict[str, Json]) -> Iterator[Text]:
-    kind: Json = block.get("type")
-    for field in _TEXTS.get(kind, ("config",)) if isinstance(kind, str) else ():
-        place = ("blocks", block_id, field)
-        is_expression, may_hold_secrets = kind == "condition", kind == "http"
-        yield from _strings(block_id, block.get(field), place, is_expression, may_hold_secrets)
-
-
-def _strings(
-    block: str | None, value: Json, place: Place, is_expression: bool = False, may_hold_secrets: bool = False
-) -> Iterator[Text]:
+def _strings(text: Text, value: Json) -> Iterator[Text]:
+    """Every string of a value as a text like this one, at its place below it."""
     match value:
         case str():
-            yield Text(block, value, place, is_expression, may_hold_secrets)
+            yield msgspec.structs.replace(text, source=value)
         case list():
             for index, item in enumerate(cast("list[Json]", value)):
-                yield from _strings(block, item, (*place, index), is_expression, may_hold_secrets)
+                yield from _strings(msgspec.structs.replace(text, place=(*text.place, index)), item)
         case dict():
             for name, field in cast("dict[str, Json]", value).items():
-                yield from _strings(block, field, (*place, name), is_expression, may_hold_secrets)
+                yield from _strings(msgspec.structs.replace(text, place=(*text.place, name)), field)
         case _:
             pass
