@@ -32,6 +32,8 @@ from playhead_executor.app import serve as serve_executor
 from playhead_executor.settings import Settings as ExecutorSettings
 from playhead_hitl.app import serve as serve_hitl
 from playhead_hitl.settings import Settings as HitlSettings
+from playhead_projector.app import serve as serve_projector
+from playhead_projector.settings import Settings as ProjectorSettings
 from playhead_runtime.bus import Bus, NobodyThere
 from playhead_runtime.ids import new_id
 from playhead_runtime.subscription import Subscription
@@ -168,6 +170,14 @@ async def hitl(database_url: str, nats_url: str) -> AsyncGenerator[asyncio.Event
     """A hitl service in this process."""
     made = HitlSettings(database_url=database_url, nats_url=nats_url)
     async with _service(lambda stop: serve_hitl(made, stop)) as stop:
+        yield stop
+
+
+@asynccontextmanager
+async def projector(database_url: str, nats_url: str) -> AsyncGenerator[asyncio.Event]:
+    """A projector in this process: read models, relay and courier."""
+    made = ProjectorSettings(database_url=database_url, nats_url=nats_url)
+    async with _service(lambda stop: serve_projector(made, stop)) as stop:
         yield stop
 
 

@@ -13,9 +13,12 @@ from playhead_contracts.commands import Chunk, Task, TaskResult, TaskResultReply
 from playhead_contracts.events import BlockDispatched, BlockError, TaskAnswered
 from playhead_contracts.ids import BlockPath, ExecutionId
 from playhead_runtime.ids import new_id
+from playhead_runtime.provision import provision
+from tests.conftest import Database
+from tests.derived import caught_up
 from tests.node import installed, node
 from tests.outside import OutsideServer
-from tests.system import TENANT, System, block, eventually
+from tests.system import TENANT, System, block, eventually, projector
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "worker-node"
 WORD_COUNT = (EXAMPLE / "word-count.yaml").read_text()
@@ -176,3 +179,23 @@ async def test_a_task_that_nobody_takes_in_time_fails_as_a_timeout(system: Syste
     state = await system.ended(await system.start(document))
     assert state.error is not None
     assert state.error.type == "timeout"
+
+
+async def test_tasks_that_were_lost_with_their_stream_are_given_out_again(
+    system: System, database: Database, nats_url: str
+) -> None:
+    await system.publish(ASKING)
+    async with projector(database.service_url, nats_url):
+        execution_id = await system.start(ASKING, {"n": 1})
+        task = await dispatched(system, execution_id)
+        await caught_up(system.log, database)
+        await system.bus.api(f"STREAM.DELETE.{subjects.TASKS_STREAM}", b"")
+        await provision(system.bus)
+
+        async def given_out_again() -> bool:
+            info = msgspec.json.decode(await system.bus.api(f"STREAM.INFO.{subjects.TASKS_STREAM}", b""))
+            return bool(info["state"]["messages"])
+
+        await eventually(given_out_again)
+    assert (await say(system, task, execution_id, outputs={"n": 5})).accepted
+    assert (await system.ended(execution_id)).status == "completed"

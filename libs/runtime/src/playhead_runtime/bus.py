@@ -231,6 +231,13 @@ class Bus:
         """Call the JetStream API (`STREAM.INFO.X`) and return its JSON answer, which may hold an error."""
         return await self.request(f"$JS.API.{name}", body, timeout_seconds)
 
+    async def stream_created(self, stream: str) -> datetime:
+        """When a stream came into being: later than before, if it was lost and made anew. Raises BusUnavailable."""
+        answer = msgspec.json.decode(await self.api(f"STREAM.INFO.{stream}", b""), type=_StreamInfo)
+        if answer.created is None:
+            raise BusUnavailable(f"there is no stream {stream}")
+        return answer.created
+
     # -- receiving
 
     async def subscribe(self, subject: str, queue: str = "") -> Subscription:
@@ -438,6 +445,10 @@ async def connect_bus(
         yield bus
     finally:
         await bus.close()
+
+
+class _StreamInfo(msgspec.Struct, frozen=True):
+    created: datetime | None = None
 
 
 def _is_duplicate(subject: str, answer: bytes) -> bool:

@@ -29,6 +29,7 @@ from playhead_engine.tasks import ResultRefused, decide_task_result
 from playhead_eventlog import GENESIS, EventLog, StreamHead, chain
 from playhead_executor.children import Children
 from playhead_executor.definitions import Definitions
+from playhead_executor.dispatch import dispatched_in, send_tasks
 from playhead_executor.journal import ClaimLost, Fenced, Journal, Loaded
 from playhead_executor.runner import Ending, Runner
 from playhead_executor.work import Workshop
@@ -165,6 +166,13 @@ class Executor:
             if result.reply_to is not None:
                 await self._bus.publish(result.reply_to, msgspec.json.encode(reply))
             return
+
+    async def give_out_again(self, execution_id: ExecutionId) -> None:
+        """Put the tasks of an execution on the bus that no worker has answered; those that are there stay one."""
+        events, _ = await self._log.load(execution_stream(execution_id))
+        state = fold(events)
+        if state is not None and not state.is_ended:
+            await send_tasks(self._bus, state, dispatched_in(state))
 
     async def dead_letter(self, command: AnyCommand, failures: int, error: str) -> None:
         """Record that the command was given up. The dead letter itself is the subscriber's to send."""

@@ -1,12 +1,13 @@
 """Sending again what the log says is due and nobody is doing: a lost command, a lost timer, a wiped bus.
 
 The read model of executions knows when somebody must be acting on each at the latest. A `wake` too many is harmless:
-an executor that finds nothing to do, or an owner alive, acks it.
+an executor that finds nothing to do, or an owner alive, acks it. Tasks that were given out before their stream came
+into being were lost with the one before, and are given out again; their ids stay, so that one result counts.
 """
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import psycopg
@@ -34,6 +35,7 @@ class Reconciler:
         self._clock = clock
         self._executor = executor
         self._every_seconds = every_seconds
+        self._tasks_since: datetime | None = None
 
     async def run(self) -> None:
         """Look every few seconds, for ever."""
@@ -41,6 +43,7 @@ class Reconciler:
             await asyncio.sleep(self._every_seconds)
             try:
                 await self.look()
+                await self.look_at_tasks()
             except psycopg.errors.UndefinedTable:
                 continue  # the projector has not made its read models yet
             except (psycopg.OperationalError, Unavailable) as unavailable:
@@ -63,3 +66,18 @@ class Reconciler:
         if due:
             log.info("overdue executions woken", extra={"count": len(due)})
         return len(due)
+
+    async def look_at_tasks(self) -> int:
+        """Give out again what was out when the stream of tasks was lost; returns how many executions had such tasks."""
+        since = await self._bus.stream_created(subjects.TASKS_STREAM)
+        if since == self._tasks_since:
+            return 0
+        async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
+            rows = await (await connection.execute(queries.DISPATCHED_BEFORE, (since,))).fetchall()
+        for (execution_id,) in rows:
+            await self._executor.give_out_again(execution_id)
+        # Only now: had something failed, it would be looked for again.
+        self._tasks_since = since
+        if rows:
+            log.warning("tasks given out again", extra={"executions": len(rows)})
+        return len(rows)
