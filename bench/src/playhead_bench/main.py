@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 import uvloop
 
+from playhead_bench.scenarios.containers import measure_fibonacci, measure_loop, measure_parallel
 from playhead_bench.scenarios.latency import measure_latency, measure_rerun, measure_resume
 from playhead_bench.scenarios.log import measure_append
 from playhead_bench.scenarios.projections import measure_rebuild, measure_relay
@@ -55,6 +56,24 @@ def sequence(runs: Runs = 5) -> None:
 
 
 @app.command()
+def parallel(runs: Runs = 5) -> None:
+    """100 branches of 10 blocks in one execution."""
+    _print(lambda: measure_parallel(runs))
+
+
+@app.command()
+def fibonacci(runs: Runs = 5) -> None:
+    """400 sandboxed functions in a row, each computing fibo(10)."""
+    _print(lambda: measure_fibonacci(runs))
+
+
+@app.command()
+def loop(runs: Runs = 3) -> None:
+    """A loop of 20,000 iterations."""
+    _print(lambda: measure_loop(runs))
+
+
+@app.command()
 def rerun(runs: Runs = 5) -> None:
     """Run from block 5 of 10 to completion."""
     _print(lambda: measure_rerun(runs))
@@ -83,6 +102,9 @@ def everything(runs: Runs = 5) -> None:
         lambda: measure_latency(runs),
         lambda: measure_resume(runs),
         lambda: measure_sequence(runs),
+        lambda: measure_parallel(runs),
+        lambda: measure_fibonacci(runs),
+        lambda: measure_loop(few),
         lambda: measure_rerun(runs),
         lambda: measure_relay(few),
         lambda: measure_rebuild(few),

@@ -36,6 +36,10 @@ Result = BlockCompleted | BlockFailed | ChildStarted
 """What came of a block that was in flight."""
 
 
+MOST_GATHERED = 500
+"""Facts of one execution that wait for a barrier at most."""
+
+
 class Fenced(PlayheadError):
     """Somebody else has claimed the execution since. Nothing of it may be touched any more."""
 
@@ -83,6 +87,11 @@ class Journal:
     @property
     def stream(self) -> StreamId:
         return execution_stream(self.state.execution_id)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much has gathered that it is to be written now: memory is bounded, however long a loop is."""
+        return len(self._pending) >= MOST_GATHERED
 
     @property
     def is_clean(self) -> bool:

@@ -109,7 +109,7 @@ class Runner:
             if not state.is_ended and not state.running and self._time_left(SHORT_WAIT_SECONDS) is None:
                 journal.release()
             lets_go = state.is_ended or state.owner is None
-            if (effects or tasks or lets_go or self._effects) and not await self._commit():
+            if (effects or tasks or lets_go or self._effects or journal.is_full) and not await self._commit():
                 tasks = []
                 continue
             await send_tasks(self._bus, state, tasks)
