@@ -1,0 +1,147 @@
+"""What facts about those who are waited for change: people, remote workers, events, child executions."""
+
+from datetime import datetime
+
+import msgspec
+
+from playhead_contracts.events import (
+    Actor,
+    BlockDispatched,
+    ChildEnded,
+    ChildPaused,
+    ChildResumed,
+    ChildStarted,
+    EventMatched,
+    EventPublished,
+    PauseExpired,
+    PauseRequested,
+    PauseResolved,
+    TaskAnswered,
+)
+from playhead_engine.settling import ImpossibleEvent, hold, known
+from playhead_engine.state import BlockState, BlockStatus, ChildState, ExecutionState, PauseState, TaskState
+
+
+def block_dispatched(state: ExecutionState, data: BlockDispatched, at: datetime, _: Actor) -> None:
+    before = state.blocks.get(data.path)
+    hold(
+        state,
+        BlockState(
+            path=data.path,
+            status=BlockStatus.DISPATCHED,
+            attempt=data.attempt,
+            retries=before.retries if before else 0,
+            inputs=data.inputs,
+            started_at=at,
+            deadline=data.deadline,
+            task=TaskState(task_id=data.task_id, task=data.task),
+            version=state.version,
+        ),
+    )
+
+
+def task_answered(state: ExecutionState, data: TaskAnswered, _at: datetime, _: Actor) -> None:
+    block = known(state, data)
+    if block.task is None or block.task.task_id != data.task_id or block.task.is_answered:
+        raise ImpossibleEvent(data, state)
+    task = msgspec.structs.replace(
+        block.task, is_answered=True, outputs=data.outputs, error=data.error, worker=data.worker
+    )
+    state.blocks[data.path] = msgspec.structs.replace(block, task=task)
+    state.unheeded += 1
+
+
+def event_matched(state: ExecutionState, data: EventMatched, _at: datetime, _: Actor) -> None:
+    block = known(state, data)
+    if block.watch is None:
+        raise ImpossibleEvent(data, state)
+    state.blocks[data.path] = msgspec.structs.replace(block, matched=(*block.matched, data.event))
+    state.unheeded += 1
+
+
+def event_published(_state: ExecutionState, _data: EventPublished, _at: datetime, _: Actor) -> None:
+    """What a block tells the outside changes nothing here."""
+
+
+def _child_of(state: ExecutionState, data: ChildStarted | ChildPaused | ChildResumed | ChildEnded) -> ChildState:
+    child = known(state, data).child
+    if child is None or child.execution_id != data.child:
+        raise ImpossibleEvent(data, state)
+    return child
+
+
+def child_started(state: ExecutionState, data: ChildStarted, _at: datetime, _: Actor) -> None:
+    child = _child_of(state, data)
+    if child.status == "starting":
+        child = msgspec.structs.replace(child, status="running")
+    block = msgspec.structs.replace(state.blocks[data.path], status=BlockStatus.WAITING, child=child)
+    hold(state, block)
+
+
+def child_told(state: ExecutionState, data: ChildPaused | ChildResumed | ChildEnded, _at: datetime, _: Actor) -> None:
+    child = _child_of(state, data)
+    match data:
+        case ChildPaused():
+            child = msgspec.structs.replace(child, status="paused", pauses=data.pauses)
+        case ChildResumed():
+            child = msgspec.structs.replace(child, status="running", pauses=())
+        case ChildEnded():
+            child = ChildState(execution_id=data.child, status=data.status, outputs=data.outputs, error=data.error)
+    state.blocks[data.path] = msgspec.structs.replace(state.blocks[data.path], child=child)
+    state.unheeded += 1
+
+
+def pause_requested(state: ExecutionState, data: PauseRequested, at: datetime, _: Actor) -> None:
+    state.pauses[data.pause_id] = PauseState(
+        pause_id=data.pause_id,
+        path=data.path,
+        status="open",
+        message=data.message,
+        digest=data.digest,
+        requested_at=at,
+        form=data.form,
+        show=data.show,
+        assignees=data.assignees,
+        expires_at=data.expires_at,
+    )
+    hold(
+        state,
+        BlockState(
+            path=data.path,
+            status=BlockStatus.PAUSED,
+            started_at=at,
+            pause_id=data.pause_id,
+            version=state.version,
+        ),
+    )
+
+
+def _open_pause(state: ExecutionState, data: PauseResolved | PauseExpired) -> PauseState:
+    pause = state.pauses.get(data.pause_id)
+    if pause is None or pause.status != "open":
+        raise ImpossibleEvent(data, state)
+    return pause
+
+
+def pause_resolved(state: ExecutionState, data: PauseResolved, at: datetime, actor: Actor) -> None:
+    state.pauses[data.pause_id] = msgspec.structs.replace(
+        _open_pause(state, data),
+        status=data.resolution,
+        answer=data.answer,
+        reason=data.reason,
+        resolved_by=actor,
+        resolved_at=at,
+        resolved_version=state.version,
+    )
+    if data.resolution == "answered":
+        state.unheeded += 1
+
+
+def pause_expired(state: ExecutionState, data: PauseExpired, at: datetime, actor: Actor) -> None:
+    state.pauses[data.pause_id] = msgspec.structs.replace(
+        _open_pause(state, data),
+        status="expired",
+        resolved_by=actor,
+        resolved_at=at,
+        resolved_version=state.version,
+    )
