@@ -18,6 +18,7 @@ from playhead_contracts.events import (
     BlockStarted,
     Event,
     EventData,
+    ExecutionDeadLettered,
     PauseResolved,
 )
 from playhead_contracts.ids import BlockPath
@@ -27,7 +28,7 @@ from playhead_engine.blocks import Run
 from playhead_engine.documents import parse
 from playhead_engine.fold import evolve, fold, mark_running
 from playhead_engine.graph import build_graph
-from playhead_engine.ownership import Claim, decide_claim, is_fenced
+from playhead_engine.ownership import Claim, Poisoned, decide_claim, is_fenced
 from playhead_engine.state import ExecutionState
 from tests.unit.graphs import PERSON, START, TRAITS, Case, cases, recorded
 
@@ -93,6 +94,10 @@ class ModelExecutor:
             self.state, self.head, self.epoch = state, state.version, decision.event.epoch
             self._gather(decision.event)
             self._advance(None)
+        elif isinstance(decision, Poisoned):
+            # It is put aside, and an operator lets it go on.
+            aside = ExecutionDeadLettered(command="run", failures=decision.failures, error="lost too often")
+            self.log.append(state.version, [aside], PERSON)
 
     def _gather(self, fact: EventData) -> None:
         assert self.state is not None
@@ -149,11 +154,17 @@ class ModelExecutor:
 
 
 STEPS = st.tuples(
-    st.integers(0, 1), st.sampled_from(["claim", "work", "commit", "work", "commit", "crash"]), st.integers(0, 5)
+    st.integers(0, 1),
+    st.sampled_from(["claim", "work", "commit", "claim", "work", "commit", "crash"]),
+    st.integers(0, 5),
 )
 
 
-@given(cases(max_blocks=4, failures=False, responses=False), st.lists(STEPS, max_size=60), st.sets(st.integers(0, 59)))
+@given(
+    cases(max_blocks=4, failures=False, responses=False),
+    st.lists(STEPS, min_size=30, max_size=80),
+    st.sets(st.integers(0, 59)),
+)
 @settings(max_examples=600, deadline=None)
 def test_no_interleaving_of_two_executors_records_anything_twice_or_by_a_fenced_one(
     case: Case, steps: list[tuple[int, str, int]], answers: set[int]
