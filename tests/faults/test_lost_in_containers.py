@@ -1,0 +1,114 @@
+"""Executors killed with SIGKILL in the middle of loops, branches and retries."""
+
+import asyncio
+
+from playhead_contracts.events import BlockCompleted, BlockRetryScheduled, IterationCompleted
+from playhead_contracts.ids import ExecutionId
+from tests.outside import OutsideServer
+from tests.processes import Processes
+from tests.system import System, block, eventually
+
+
+async def completions(client: System, execution_id: ExecutionId) -> list[str]:
+    return [e.data.path for e in await client.events(execution_id) if isinstance(e.data, BlockCompleted)]
+
+
+async def asked(server: OutsideServer, count: int) -> None:
+    """Wait until so many requests have come."""
+
+    async def look() -> bool:
+        return len(server.requests) >= count
+
+    await eventually(look)
+
+
+async def test_a_loop_goes_on_in_the_iteration_in_which_its_executor_was_lost(
+    client: System, services: Processes
+) -> None:
+    document = """
+id: looping
+blocks:
+  each:
+    type: loop
+    for: 4
+    blocks:
+      call: {type: http, url: "{{ input.url }}/{{ loop.index }}", next: after}
+      after: {type: function, inputs: {n: "{{ blocks.call.body.n }}"}, code: "inputs['n'] * 10"}
+    result: "{{ blocks.after.result }}"
+"""
+    await client.publish(document)
+    async with OutsideServer() as server:
+        for index in range(4):
+            if index == 2:
+                server.respond(f"/{index}", 200, {"n": index}, until=asyncio.Event())
+            server.respond(f"/{index}", 200, {"n": index})
+        first = await services.start("executor", lease_seconds=1)
+        execution_id = await client.start(document, {"url": server.url})
+        await asked(server, 3)
+        await first.kill()
+        await services.start("executor", lease_seconds=1)
+        state = await client.ended(execution_id)
+        assert [request.path for request in server.requests] == ["/0", "/1", "/2", "/2", "/3"]
+        keys = [request.headers["idempotency-key"] for request in server.requests]
+        assert len(set(keys)) == 4, "each iteration has a key of its own, and keeps it"
+    assert block(state, "each").outputs == {"results": [0, 10, 20, 30], "iterations": 4}
+    done = await completions(client, execution_id)
+    assert len(done) == len(set(done)) == 9
+    iterations = [e.data.index for e in await client.events(execution_id) if isinstance(e.data, IterationCompleted)]
+    assert iterations == [0, 1, 2, 3]
+
+
+async def test_branches_that_were_done_do_not_run_again(client: System, services: Processes) -> None:
+    document = """
+id: branching
+blocks:
+  fan:
+    type: parallel
+    count: 6
+    max_concurrency: 3
+    blocks: {call: {type: http, url: "{{ input.url }}/{{ parallel.index }}"}}
+output: "{{ blocks.fan.results.map(r, r.body.n) }}"
+"""
+    await client.publish(document)
+    async with OutsideServer() as server:
+        for index in range(6):
+            if index in (1, 4):
+                server.respond(f"/{index}", 200, {"n": index}, until=asyncio.Event())
+            server.respond(f"/{index}", 200, {"n": index})
+        first = await services.start("executor", lease_seconds=1)
+        execution_id = await client.start(document, {"url": server.url})
+        # Branches 1 and 4 hang; the others are done when the last of them is in the log.
+        await client.when(execution_id, lambda state: "fan[5]/call" in state.blocks and len(state.running) == 2)
+        await first.kill()
+        await services.start("executor", lease_seconds=1)
+        state = await client.ended(execution_id)
+        paths = sorted(request.path for request in server.requests)
+    assert state.output == [0, 1, 2, 3, 4, 5]
+    assert paths == ["/0", "/1", "/1", "/2", "/3", "/4", "/4", "/5"]
+
+
+async def test_a_retry_comes_in_its_time_though_nobody_lived_in_between(client: System, services: Processes) -> None:
+    document = """
+id: retrying
+blocks:
+  call:
+    type: http
+    url: "{{ input.url }}/busy"
+    retry: {attempts: 3, backoff: 1s, strategy: constant, jitter: 0}
+"""
+    await client.publish(document)
+    async with OutsideServer() as server:
+        server.respond("/busy", 503)
+        server.respond("/busy", 200, {"done": True})
+        first = await services.start("executor", lease_seconds=1)
+        execution_id = await client.start(document, {"url": server.url})
+        await client.when(execution_id, lambda state: any(b.status == "retrying" for b in state.blocks.values()))
+        await first.kill()
+        await services.start("executor", lease_seconds=1)
+        state = await client.ended(execution_id)
+        assert len(server.requests) == 2
+    [scheduled] = [e.data for e in await client.events(execution_id) if isinstance(e.data, BlockRetryScheduled)]
+    again = block(state, "call")
+    assert again.started_at is not None
+    assert again.started_at >= scheduled.due_at
+    assert (again.status, again.attempt, again.retries) == ("completed", 2, 1)
