@@ -100,14 +100,15 @@ def container_failure(
     node: Node, container: ContainerState, at: datetime, deadline: datetime | None
 ) -> BlockError | None:
     """Why nothing more begins in an open container; None if it is at work as it should."""
+    if deadline is not None and deadline <= at:
+        # Looked at first: what a deadline ends inside fails as well, and is not the cause.
+        return BlockError(type="timeout", message=f"It was not done by {_text(deadline)}", retryable=True)
     if container.errors and not node.collects:
         index, error = next(iter(container.errors.items()))
         what = "iteration" if container.kind == "loop" else "branch"
         # The path of a failed block says which iteration it was in.
         message = error.message if "block" in error.details else f"{what} {index}: {error.message}"
         return msgspec.structs.replace(error, message=message, details={**error.details, "index": index})
-    if deadline is not None and deadline <= at:
-        return BlockError(type="timeout", message=f"It was not done by {_text(deadline)}", retryable=True)
     return None
 
 
@@ -179,7 +180,8 @@ def _items(field: str, value: Json, limits: Limits) -> list[Json]:
             items = cast("list[Json]", value)
         case dict():
             fields = cast("dict[str, Json]", value)
-            items = [{"key": key, "value": item} for key, item in fields.items()]
+            # The log keeps objects with their keys sorted, so theirs is the one order that never changes.
+            items = [{"key": key, "value": fields[key]} for key in sorted(fields)]
         case _:
             raise CannotBegin(
                 BlockError(
