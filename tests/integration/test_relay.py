@@ -3,16 +3,23 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import msgspec
 import pytest
 
-from playhead_contracts.events import ExecutionCreated, decode_envelope
-from playhead_contracts.ids import ExecutionId, WorkflowId, execution_stream
-from playhead_eventlog import GENESIS, EventLog, open_log, open_tail
-from playhead_projector.bus_copy import bus_message
+from playhead_contracts.events import (
+    BlockCompleted,
+    BlockSkipped,
+    EventData,
+    EventPublished,
+    EventReceived,
+    decode_envelope,
+)
+from playhead_contracts.ids import BlockPath, ExecutionId, StreamId, WorkflowId, execution_stream
+from playhead_eventlog import BLOB_BYTES, GENESIS, EventLog, open_log, open_tail
+from playhead_projector.bus_copy import MAX_ATTRIBUTES_BYTES, MAX_TYPE_LENGTH, bus_message
 from playhead_projector.bus_stream import StreamMoved, find_end, put
 from playhead_projector.relay import Relay, RelayStopped
 from playhead_projector.store import open_store
@@ -21,9 +28,11 @@ from playhead_runtime.embedded_nats import NatsServer
 from playhead_runtime.ids import new_id
 from playhead_runtime.provision import provision_events
 from tests.conftest import Database
-from tests.derived import api, assert_is_the_log, copies, stream_state
+from tests.derived import Copy, api, assert_is_the_log, copies, stream_state
 from tests.system import eventually
 from tests.traffic import TENANTS, Traffic, new_event
+
+PATH = BlockPath("a")
 
 
 @pytest.fixture
@@ -162,12 +171,7 @@ async def test_a_stream_in_which_everything_grew_too_old_goes_on_where_it_was(
 async def test_an_event_larger_than_the_bus_carries_goes_by_reference(
     log: EventLog, bus: Bus, database: Database
 ) -> None:
-    execution_id = ExecutionId(new_id())
-    stream = execution_stream(execution_id)
-    created = ExecutionCreated(
-        workflow_id=WorkflowId("w"), workflow_version=1, digest="d", input="x" * (bus.max_payload + 1)
-    )
-    await log.append(stream, GENESIS, [new_event(created, TENANTS[0], WorkflowId("w"), execution_id)])
+    stream = await record(log, BlockSkipped(path=PATH, reason="x" * (bus.max_payload + 1)))
     await Traffic(log, seed=8).run(2)
     async with relaying(log, bus, database) as relay:
         await copied(relay, log)
@@ -176,6 +180,127 @@ async def test_an_event_larger_than_the_bus_carries_goes_by_reference(
     assert large.body == b""
     assert len(others) == await log.last_position() - 1
     assert not any("playhead-dataref" in other.headers for other in others)
+
+
+async def test_large_values_stay_in_the_log_and_are_named_by_their_digests(
+    log: EventLog, bus: Bus, database: Database
+) -> None:
+    inputs = {"text": "i" * BLOB_BYTES}
+    stream = await record(log, BlockCompleted(path=PATH, outputs="o" * BLOB_BYTES, inputs=inputs))
+    async with relaying(log, bus, database) as relay:
+        await copied(relay, log)
+    [copy], [raw] = await copies(bus), await log.read_raw(stream)
+    assert copy.body == raw.data
+    assert len(copy.body) < 1000
+    digests = [raw.blobs[field].digest for field in ("inputs", "outputs")]
+    assert copy.headers["playhead-blobs"] == ", ".join(digests)
+
+
+async def test_a_published_event_is_on_the_bus_as_what_its_author_made_it(
+    log: EventLog, bus: Bus, database: Database
+) -> None:
+    content = {"b": [1.5, None], "a": 'quote " and 漢字'}
+    published = EventPublished(
+        path=PATH, event_id="e 1", event_type="refund.approved", content=content, subject="refund 7 ü"
+    )
+    stream = await record(log, published, EventPublished(path=PATH, event_id="e-2", event_type="plain"))
+    async with relaying(log, bus, database) as relay:
+        await copied(relay, log)
+    first, second = await copies(bus)
+    raw = (await log.read_raw(stream))[0]
+    envelope = decode_envelope(raw.meta)
+    assert first.subject == "playhead.evt.acme.w.published.refund.approved"
+    assert msgspec.json.decode(first.body) == content
+    assert own_headers(first) == {
+        "ce-id": "e%201",
+        "ce-source": f"/playhead/acme/{stream}",
+        "ce-specversion": "1.0",
+        "ce-type": "refund.approved",
+        "ce-time": msgspec.to_builtins(envelope.recorded_at),
+        "ce-datacontenttype": "application/json",
+        "ce-subject": "refund%207%20%C3%BC",
+        "ce-partitionkey": stream,
+        "ce-sequence": "0000000001",
+        "ce-correlationid": "request%20of%20executor-1",
+        "playhead-event": envelope.id,
+        "playhead-position": str(raw.position),
+        "playhead-version": "1",
+        "traceparent": envelope.traceparent,
+        "Nats-Msg-Id": envelope.id,
+    }
+    assert second.subject == "playhead.evt.acme.w.published.plain"
+    assert second.body == b"null"
+    assert "ce-subject" not in second.headers
+
+
+async def test_an_event_from_outside_keeps_its_source_and_time(log: EventLog, bus: Bus, database: Database) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    received = EventReceived(
+        event_id="e-1", event_type="payment.settled", source="/bank a", content=[1, "x"], subject="p-1", time=at
+    )
+    stream = StreamId("received:acme")
+    await log.append(stream, GENESIS, [new_event(received, TENANTS[0], None, None)])
+    async with relaying(log, bus, database) as relay:
+        await copied(relay, log)
+    [copy] = await copies(bus)
+    assert copy.subject == "playhead.evt.acme.received.payment.settled"
+    assert copy.body == b'[1,"x"]'
+    told = {name: copy.headers[f"ce-{name}"] for name in ("id", "type", "source", "subject", "time")}
+    assert told == {
+        "id": "e-1",
+        "type": "payment.settled",
+        "source": "/bank%20a",
+        "subject": "p-1",
+        "time": "2026-01-02T03:04:05Z",
+    }
+
+
+async def test_a_relay_that_is_killed_finds_its_place_after_a_published_event(
+    log: EventLog, bus: Bus, database: Database
+) -> None:
+    for number in range(4):
+        before = (await stream_state(bus))["last_seq"]
+        events = [
+            EventPublished(path=PATH, event_id=f"{number}/{n}", event_type="paid", content={"playhead-position": 1})
+            for n in range(5)
+        ]
+        await record(log, BlockSkipped(path=PATH, reason="r"), *events)
+        async with relaying(log, bus, database):
+            await eventually(partial(has_moved, bus, log, before))
+        # The stream now ends with a message whose id and body are not those of the log.
+    async with relaying(log, bus, database) as relay:
+        await copied(relay, log)
+        await relay.check()
+    raws, found = await log.read_log(0, 1000), await copies(bus)
+    assert [copy.headers["playhead-position"] for copy in found] == [str(raw.position) for raw in raws]
+    assert [copy.headers["ce-id"] for copy in found if "playhead-event" in copy.headers] == [
+        f"{number}/{n}" for number in range(4) for n in range(5)
+    ]
+    end = await find_end(bus)
+    assert (end.position, end.event_id) == (raws[-1].position, decode_envelope(raws[-1].meta).id)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        EventPublished(path=BlockPath("a"), event_id="e", event_type="x" * (MAX_TYPE_LENGTH + 1)),
+        EventPublished(path=BlockPath("a"), event_id="e", event_type="not a *.> subject\r\nPUB x 0"),
+        EventPublished(path=BlockPath("a"), event_id="e", event_type="paid", subject="ü" * MAX_ATTRIBUTES_BYTES),
+        EventReceived(event_id="e" * 100_000, event_type="paid", source="/bank"),
+    ],
+    ids=["long type", "type that is no subject", "long subject", "long id"],
+)
+async def test_an_own_event_that_the_bus_cannot_carry_goes_as_an_event_of_the_log_and_holds_up_nothing(
+    log: EventLog, bus: Bus, database: Database, odd: EventData
+) -> None:
+    stream = await record(log, odd, BlockSkipped(path=PATH, reason="r"))
+    async with relaying(log, bus, database) as relay:
+        await copied(relay, log)
+    await assert_is_the_log(bus, log)
+    copy, _ = await copies(bus)
+    assert copy.subject == f"playhead.evt.acme.w.{odd.type_name()}"
+    assert copy.headers["ce-type"] == f"dev.playhead.{odd.type_name()}"
+    assert copy.headers["ce-id"] == decode_envelope((await log.read_raw(stream))[0].meta).id
 
 
 async def test_two_relays_take_turns(log: EventLog, bus: Bus, database: Database) -> None:
@@ -235,6 +360,19 @@ async def test_the_copy_of_another_log_is_left_alone(log: EventLog, bus: Bus, da
 
         assert "copy of another log" in await eventually(why_it_stopped)
     assert len(await copies(bus)) == 3
+
+
+async def record(log: EventLog, *facts: EventData) -> StreamId:
+    """A new stream of these events."""
+    execution_id = ExecutionId(new_id())
+    events = [new_event(fact, TENANTS[0], WorkflowId("w"), execution_id) for fact in facts]
+    await log.append(execution_stream(execution_id), GENESIS, events)
+    return execution_stream(execution_id)
+
+
+def own_headers(copy: Copy) -> dict[str, str]:
+    """The headers without those that say where in a batch a message was."""
+    return {name: value for name, value in copy.headers.items() if name == "Nats-Msg-Id" or name[:5] != "Nats-"}
 
 
 async def has_moved(bus: Bus, log: EventLog, before: int) -> bool:

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(stream: OneId = None, data: Data = None, as_json: AsJson = False) -> None:
-    """Recompute the hash chain of one or all streams from the stored bytes. Exit code 1 if one is broken."""
+    """Recompute the hash chain of one or all streams from the stored bytes, and the digests of the large values that
+    they refer to. Exit code 1 if one is broken.
+    """
     import asyncio
 
     from playhead_cli.chains import Chains
@@ -36,7 +38,7 @@ def verify(stream: OneId = None, data: Data = None, as_json: AsJson = False) -> 
     chains = Chains()
     asyncio.run(_check(database_url(data), stream, chains))
     _show_chains(chains, as_json=as_json)
-    if chains.breaks:
+    if chains.faults:
         raise typer.Exit(1)
 
 
@@ -47,7 +49,11 @@ def export(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the events of one or all streams, in the order of the log, byte for byte as they are stored."""
+    """Write the events of one or all streams, in the order of the log, byte for byte as they are stored.
+
+    A large value that is stored apart is a line of its own, with the member "kind":"blob", before the first event that
+    refers to it.
+    """
     import asyncio
 
     from playhead_cli.inputs import BadInput
@@ -73,16 +79,22 @@ async def _check(url: str, stream: str | None, chains: "Chains") -> None:
         heads = await log.heads(None if stream is None else _stream_id(stream))
         async for events in _read(log, stream):
             chains.check(events)
+            for event in events:
+                unseen = chains.unseen_blobs(event)
+                chains.check_blobs(event, await log.blobs(unseen))
     chains.end(heads)
 
 
 async def _write(url: str, stream: str | None, file: BinaryIO) -> int:
+    from playhead_cli.exported import Export
     from playhead_eventlog import open_log
 
     count = 0
     async with open_log(url, readers=1) as log:
+        exported = Export(log)
         async for events in _read(log, stream):
-            file.writelines(event.frame() + b"\n" for event in events)
+            async for line in exported.lines(events):
+                file.write(line)
             count += len(events)
     file.flush()
     return count
@@ -119,16 +131,19 @@ def _show_chains(chains: "Chains", *, as_json: bool) -> None:
     from playhead_cli.screen import print_json, screen
 
     if as_json:
-        breaks = list(chains.breaks.values())
-        print_json({"streams": chains.streams, "events": chains.events, "intact": not breaks, "breaks": breaks})
+        counted = {"streams": chains.streams, "events": chains.events, "blobs": chains.blobs}
+        print_json({**counted, "intact": not chains.faults, "breaks": chains.faults})
         return
     console = screen()
-    for broken in chains.breaks.values():
+    for broken in chains.faults:
         where = f"{broken.stream_id} version {broken.version} (position {broken.position})"
         console.print(f"[red]broken[/] at {escape(where)}: {escape(broken.reason)}", soft_wrap=True)
     counts = f"{chains.events} events in {chains.streams} streams"
-    if chains.breaks:
-        console.print(f"[red]{len(chains.breaks)} broken chains[/], {counts}")
+    if chains.blobs:
+        counts += f", {chains.blobs} large values"
+    if chains.faults:
+        blobs = f" and {len(chains.broken_blobs)} broken values" if chains.broken_blobs else ""
+        console.print(f"[red]{len(chains.breaks)} broken chains{blobs}[/], {counts}")
     else:
         console.print(f"[green]intact[/]: {counts}, every hash recomputed")
 

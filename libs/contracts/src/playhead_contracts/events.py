@@ -92,7 +92,7 @@ class Watch(msgspec.Struct, frozen=True, omit_defaults=True):
     since: Literal["start", "now"] = "start"
     position: int | None = None
     captured: dict[str, Json] = {}
-    """What the filters read of the execution when the block began, by root."""
+    """What the filters read of the execution when the block began, by root; `absent` are blocks that gave nothing."""
 
 
 class MatchedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -281,6 +281,8 @@ class BlockRetryScheduled(WithBlobs, frozen=True, kw_only=True, tag="block.retry
     duration_ms: float = 0.0
     started_at: Utc | None = None
     inputs: dict[str, Json] | None = None
+    child: ExecutionId | None = None
+    """The child execution of the attempt that failed, which is no longer waited for, and is to be cancelled."""
 
 
 class BlockSkipped(Data, frozen=True, kw_only=True, tag="block.skipped"):
@@ -359,6 +361,8 @@ class EventReceived(Data, frozen=True, kw_only=True, tag="event.received"):
     content: Json = None
     subject: str | None = None
     time: Utc | None = None
+    attributes: dict[str, str | int | bool] = {}
+    """What else it says of itself: `dataschema`, and the extensions of CloudEvents."""
 
 
 class ChildStarted(Data, frozen=True, kw_only=True, tag="child.started"):

@@ -35,6 +35,11 @@ def workflow_stream(tenant: TenantId, workflow_id: WorkflowId) -> StreamId:
     return StreamId(f"workflow:{tenant}:{workflow_id}")
 
 
+def event_stream(tenant: TenantId, event_id: EventId) -> StreamId:
+    """The stream of one event from outside, which it is alone in. The id follows from its tenant, source and id."""
+    return StreamId(f"event:{tenant}:{event_id}")
+
+
 def execution_of(stream_id: StreamId) -> ExecutionId | None:
     """The execution whose stream this is, or None for the stream of something else."""
     kind, _, name = stream_id.partition(":")

@@ -41,6 +41,11 @@ def published(tenant: TenantId, workflow_id: WorkflowId, event_type: str) -> str
     return f"playhead.evt.{tenant}.{workflow_id}.published.{event_type}"
 
 
+def received(tenant: TenantId, event_type: str) -> str:
+    """Where events from outside go, e.g. `playhead.evt.acme.received.payment.settled`."""
+    return f"playhead.evt.{tenant}.received.{event_type}"
+
+
 def live(tenant: TenantId, execution_id: ExecutionId) -> str:
     """Core NATS, not stored: one message per commit, one event per line (`events.join`), lossy by design."""
     return f"playhead.live.{tenant}.{execution_id}"

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from typing import LiteralString
 
 import msgspec
 import psycopg
@@ -24,12 +25,14 @@ from playhead_contracts.ids import StreamId
 from playhead_eventlog import queries
 from playhead_eventlog.arrays import Packed, accept_packed, byteas, integers, moments, texts
 from playhead_eventlog.reader import AGAIN_SECONDS, Reader
-from playhead_eventlog.stored import EventIdReused, LogUnavailable, StreamHead
+from playhead_eventlog.stored import Blob, EventIdReused, LogUnavailable, StreamHead
 
 log = logging.getLogger("playhead.eventlog")
 
 MAX_EVENTS_A_COMMIT = 1000
 """Larger statements gain nothing (see bench) and make everybody in them wait longer."""
+MAX_BYTES_A_COMMIT = 8 * 1024 * 1024
+"""The same for large events. An append that is larger by itself goes alone."""
 
 
 class Row(msgspec.Struct, gc=False):
@@ -54,6 +57,10 @@ class Pending(msgspec.Struct):
     new: StreamHead
     events: Sequence[NewEvent]
     rows: list[Row]
+    blobs: list[Blob]
+    """The large values of the events (see `blobs.py`)."""
+    size_bytes: int
+    """Of the events' data and the blobs."""
     done: asyncio.Future[StreamHead]
 
 
@@ -105,14 +112,18 @@ class GroupCommit:
         batch: list[Pending] = []
         later: list[Pending] = []
         streams: set[StreamId] = set()
-        count = 0
+        count = size_bytes = 0
         for pending in self._queue:
-            if pending.stream_id in streams or (batch and count + len(pending.rows) > MAX_EVENTS_A_COMMIT):
+            is_too_much = (
+                count + len(pending.rows) > MAX_EVENTS_A_COMMIT or size_bytes + pending.size_bytes > MAX_BYTES_A_COMMIT
+            )
+            if pending.stream_id in streams or (batch and is_too_much):
                 later.append(pending)
                 continue
             streams.add(pending.stream_id)
             batch.append(pending)
             count += len(pending.rows)
+            size_bytes += pending.size_bytes
         self._queue = later
         if not later:
             self._work.clear()
@@ -127,12 +138,12 @@ class GroupCommit:
                 pending.done.set_result(pending.new)
 
     async def _insert(self, batch: list[Pending]) -> set[int]:
-        parameters = _parameters(batch)
+        statement, parameters = _statement(batch)
         deadline = asyncio.get_running_loop().time() + self._patience_seconds
         while True:
             try:
                 connection = await self._appender()
-                cursor = await connection.execute(queries.APPEND, parameters, binary=True, prepare=True)
+                cursor = await connection.execute(statement, parameters, binary=True, prepare=True)
                 row = await cursor.fetchone()
                 return set(row[0]) if row else set()
             except psycopg.OperationalError as exc:
@@ -177,6 +188,18 @@ def _fail(batch: list[Pending], error: Exception) -> None:
     for pending in batch:
         if not pending.done.done():
             pending.done.set_exception(error)
+
+
+def _statement(batch: list[Pending]) -> tuple[LiteralString, list[Packed]]:
+    blobs = {blob.key: blob.content for pending in batch for blob in pending.blobs}
+    if not blobs:
+        return queries.APPEND, _parameters(batch)
+    stored_apart = [
+        texts([key.tenant.encode() for key in blobs]),
+        texts([key.digest.encode() for key in blobs]),
+        byteas(list(blobs.values())),
+    ]
+    return queries.APPEND_WITH_BLOBS, stored_apart + _parameters(batch)
 
 
 def _parameters(batch: list[Pending]) -> list[Packed]:

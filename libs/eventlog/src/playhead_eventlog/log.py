@@ -1,48 +1,49 @@
 """Append and read: the door to the log.
 
 An append is optimistic: it names the head (version and hash) it follows, and either all of it goes in or none. How
-appends become commits is in `commit.py`. Reads give events in order, with the outputs of reused blocks filled in.
+appends become commits is in `commit.py`. Reads give events in order and whole: with the outputs of reused blocks, and
+the values that are stored apart (`blobs.py`), filled in.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from playhead_contracts.events import (
-    BlockCompleted,
-    BlockReference,
-    BlockReused,
-    Envelope,
-    Event,
-    NewEvent,
-    decode_data,
-    encode_data,
-    encode_envelope,
-    join,
-)
-from playhead_contracts.ids import ExecutionId, StreamId, execution_stream
+from playhead_contracts.events import Envelope, Event, NewEvent, WithBlobs, encode_data, encode_envelope, join
+from playhead_contracts.ids import EventId, StreamId, TenantId
 from playhead_eventlog import queries
+from playhead_eventlog.blobs import BLOB_BYTES, set_apart
 from playhead_eventlog.commit import GroupCommit, Pending, Row
+from playhead_eventlog.hydration import hydrate, whole
 from playhead_eventlog.reader import Reader, raws
-from playhead_eventlog.stored import GENESIS, BrokenHashChain, LogUnavailable, RawEvent, StreamHead, chain
+from playhead_eventlog.stored import GENESIS, Blob, BlobKey, LogUnavailable, RawEvent, StreamHead, chain
 
 SCHEMA_VERSION = 1
+
+FIND_STRETCH = 5000
+"""How many positions a search reads through at once, for types of which there is no index."""
 
 OPEN_SECONDS = 10.0
 """How long opening waits for a database that is just starting. Patience is for one that was there before."""
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """What an append made true: the new head, and each event as one JSON object (`events.join`)."""
+    """What an append made true: the new head, and each event as it is stored, as one JSON object (`events.join`)."""
 
     head: StreamHead
     frames: tuple[bytes, ...]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a search of the log found, in order, and the position up to which it looked."""
+
+    events: list[RawEvent]
+    until: int
 
 
 class EventLog:
@@ -60,10 +61,17 @@ class EventLog:
         """
         rows: list[Row] = []
         frames: list[bytes] = []
+        blobs: list[Blob] = []
+        size_bytes = 0
         version, previous = expected.version, expected.hash
         for event in events:
             version += 1
             data = encode_data(event.data)
+            if len(data) > BLOB_BYTES and isinstance(event.data, WithBlobs):
+                data, apart = set_apart(type(event.data), data, event.tenant)
+                blobs += apart
+                size_bytes += sum(len(blob.content) for blob in apart)
+            size_bytes += len(data)
             kind = event.data.type_name()
             meta = encode_envelope(
                 Envelope(
@@ -100,11 +108,11 @@ class EventLog:
             previous = own
         done: asyncio.Future[StreamHead] = asyncio.get_running_loop().create_future()
         head = StreamHead(version, previous)
-        self._commits.submit(Pending(stream_id, expected, head, events, rows, done))
+        self._commits.submit(Pending(stream_id, expected, head, events, rows, blobs, size_bytes, done))
         return Appended(await done, tuple(frames))
 
     async def read(self, stream_id: StreamId, after: int = 0, limit: int | None = None) -> list[Event]:
-        """The events of a stream after version `after`, in order, with the outputs of reused blocks filled in."""
+        """The events of a stream after version `after`, in order and whole (see `hydrate`)."""
         return await self.hydrate([raw.decode() for raw in await self.read_raw(stream_id, after, limit)])
 
     async def read_raw(self, stream_id: StreamId, after: int = 0, limit: int | None = None) -> list[RawEvent]:
@@ -126,8 +134,31 @@ class EventLog:
         return found
 
     async def read_log(self, after: int, limit: int) -> list[RawEvent]:
-        """The events of all streams after position `after`, in commit order. Never skips one (see `tail.py`)."""
+        """The events of all streams after position `after`, in commit order, as they are stored.
+
+        Never skips one (see `tail.py`).
+        """
         return raws(await self._reader.fetch(queries.READ_LOG, (after, limit)))
+
+    async def find(self, tenant: TenantId, types: Collection[str], after: int, until: int, limit: int) -> Found:
+        """The events of a tenant that have one of these types, after one position and up to another, as stored.
+
+        It may stop before `until`, at `limit` events or after a stretch of the log that it has to read through: go on
+        from where it says.
+        """
+        wanted = sorted(types)
+        if queries.INDEXED_TYPES.issuperset(wanted):
+            rows = await self._reader.fetch(queries.FIND_INDEXED, (wanted, tenant, after, until, limit, limit))
+        else:
+            until = min(until, after + FIND_STRETCH)
+            rows = await self._reader.fetch(queries.FIND, (wanted, tenant, after, until, limit))
+        events = raws(rows)
+        return Found(events, events[-1].position if len(events) == limit else until)
+
+    async def recorded(self, ids: Collection[EventId]) -> set[EventId]:
+        """Those of these events that are in the log."""
+        rows = await self._reader.fetch(queries.RECORDED, (list(ids),))
+        return {EventId(row[0]) for row in rows}
 
     async def heads(self, stream_id: StreamId | None = None) -> dict[StreamId, StreamHead]:
         """Where one stream, or every stream, ended at the moment of asking: what a verifier must find."""
@@ -140,40 +171,26 @@ class EventLog:
         return int(rows[0][0])
 
     async def hydrate(self, events: list[Event]) -> list[Event]:
-        """Fill in the outputs of reused blocks, which the log holds by reference. Other events pass unchanged.
+        """Fill in what the log holds apart: large values, and the outputs of reused blocks. Others pass unchanged.
 
-        Raises Corrupt when a reference leads nowhere.
+        Raises Corrupt when a reference leads nowhere, or a value is not what was written.
         """
-        wanted = {event.data.reference for event in events if isinstance(event.data, BlockReused)}
-        if not wanted:
-            return events
-        outputs = await self._outputs(wanted)
-        return [
-            msgspec.structs.replace(
-                event, data=msgspec.structs.replace(event.data, outputs=outputs[event.data.reference])
-            )
-            if isinstance(event.data, BlockReused)
-            else event
-            for event in events
-        ]
+        return await hydrate(self._reader, events)
+
+    async def whole(self, frame: bytes) -> bytes:
+        """A stored event as one JSON object (`events.join`), with its large values filled in. Others pass unchanged.
+
+        Raises BrokenBlob and LogUnavailable.
+        """
+        return await whole(self._reader, frame)
+
+    async def blobs(self, keys: Collection[BlobKey]) -> dict[BlobKey, bytes]:
+        """Large values as they are stored, unchecked. One that is not there is left out."""
+        return await self._reader.blobs(keys)
 
     async def ping(self) -> None:
         """Raises LogUnavailable when the database does not answer."""
         await self._reader.fetch("select 1", ())
-
-    async def _outputs(self, references: set[BlockReference]) -> dict[BlockReference, Any]:
-        ordered = list(references)
-        streams = [execution_stream(reference.execution_id) for reference in ordered]
-        rows = await self._reader.fetch(queries.READ_EVENTS, (streams, [reference.version for reference in ordered]))
-        found: dict[BlockReference, Any] = {}
-        for stream_id, version, text in rows:
-            data = decode_data(text)
-            if isinstance(data, BlockCompleted):
-                execution_id = ExecutionId(str(stream_id).removeprefix("execution:"))
-                found[BlockReference(execution_id=execution_id, version=int(version))] = data.outputs
-        if missing := references - found.keys():
-            raise BrokenHashChain(f"reused blocks refer to completions that are not in the log: {missing}")
-        return found
 
 
 @asynccontextmanager

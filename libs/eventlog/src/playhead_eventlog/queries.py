@@ -5,6 +5,12 @@ APPEND = (
     "%b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::text[], %b::bytea[], %b::bytea[])"
 )
 
+APPEND_WITH_BLOBS = (
+    "select log.append_with_blobs(%b::text[], %b::text[], %b::bytea[], "
+    "%b::text[], %b::int4[], %b::bytea[], %b::int4[], %b::bytea[], %b::int4[], %b::int4[], "
+    "%b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::text[], %b::bytea[], %b::bytea[])"
+)
+
 _COLUMNS = "position, stream_id, version, type, data, meta, prev_hash, hash"
 
 READ_STREAM = f"select {_COLUMNS} from log.events where stream_id = %s and version > %s order by version limit %s"
@@ -16,11 +22,43 @@ READ_STREAMS = (
 )
 
 READ_EVENTS = (
-    "select e.stream_id, e.version, e.data from unnest(%s::text[], %s::int4[]) as w (stream_id, version) "
+    "select e.stream_id, e.version, e.tenant, e.data from unnest(%s::text[], %s::int4[]) as w (stream_id, version) "
     "join log.events e on e.stream_id = w.stream_id and e.version = w.version"
 )
 
+READ_BLOBS = (
+    "select b.tenant, b.digest, b.content from unnest(%s::text[], %s::text[]) as w (tenant, digest) "
+    "join log.blobs b on b.tenant = w.tenant and b.digest = w.digest"
+)
+
 READ_LOG = f"select {_COLUMNS} from log.events where position > %s order by position limit %s"
+
+INDEXED_TYPES = frozenset(
+    {
+        "event.received",
+        "event.published",
+        "execution.completed",
+        "execution.failed",
+        "execution.cancelled",
+        "execution.timed_out",
+    }
+)
+"""The types that `events_of_tenants` is an index of. An index serves only a query that says its very condition."""
+
+_IS_INDEXED = ", ".join(f"'{name}'" for name in sorted(INDEXED_TYPES))
+
+FIND_INDEXED = (
+    f"select {_COLUMNS} from unnest(%s::text[]) as w (wanted) cross join lateral ("
+    f"select {_COLUMNS} from log.events where tenant = %s and type = wanted and type in ({_IS_INDEXED}) "
+    "and position > %s and position <= %s order by position limit %s) as e order by position limit %s"
+)
+
+FIND = (
+    f"select {_COLUMNS} from log.events where type = any(%s) and tenant = %s "
+    "and position > %s and position <= %s order by position limit %s"
+)
+
+RECORDED = "select event_id::text from log.events where event_id = any(%s::text[]::uuid[])"
 
 LAST_POSITION = "select coalesce(max(position), 0) from log.events"
 

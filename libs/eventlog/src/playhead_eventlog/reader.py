@@ -1,7 +1,7 @@
 """Reading from PostgreSQL: a few connections, and patience with a database that is away for a moment."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -9,9 +9,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from playhead_contracts.ids import StreamId
+from playhead_contracts.ids import StreamId, TenantId
 from playhead_eventlog import queries
-from playhead_eventlog.stored import LogUnavailable, RawEvent
+from playhead_eventlog.stored import BlobKey, LogUnavailable, RawEvent
 
 AGAIN_SECONDS = 0.1
 """Between two tries while the database is away."""
@@ -27,6 +27,14 @@ class Reader:
     async def stream(self, stream_id: StreamId, after: int, limit: int | None) -> list[RawEvent]:
         """The stored events of a stream after version `after`, in order."""
         return raws(await self.fetch(queries.READ_STREAM, (stream_id, after, limit)))
+
+    async def blobs(self, keys: Collection[BlobKey]) -> dict[BlobKey, bytes]:
+        """Large values as they are stored, unchecked. One that is not there is left out."""
+        if not keys:
+            return {}
+        wanted = [key.tenant for key in keys], [key.digest for key in keys]
+        rows = await self.fetch(queries.READ_BLOBS, wanted)
+        return {BlobKey(TenantId(tenant), digest): content for tenant, digest, content in rows}
 
     async def fetch(self, query: str, parameters: Sequence[Any]) -> list[TupleRow]:
         """The rows of a query. Raises LogUnavailable."""

@@ -1,12 +1,14 @@
 """What is stored: events as bytes, the heads of streams, the hash chain, and what can be wrong with them."""
 
+from collections.abc import Mapping
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
 from playhead_contracts.errors import Corrupt, Unavailable
-from playhead_contracts.events import Event, decode_data, decode_envelope, join
-from playhead_contracts.ids import StreamId
+from playhead_contracts.events import BlobReference, Event, decode_data, decode_envelope, join
+from playhead_contracts.ids import StreamId, TenantId
 
 
 class LogUnavailable(Unavailable):
@@ -19,6 +21,24 @@ class EventIdReused(Corrupt):
 
 class BrokenHashChain(Corrupt):
     """A stored event is not what was written, or one is missing."""
+
+
+class BrokenBlob(Corrupt):
+    """A large value that an event refers to is not what was written, or is missing."""
+
+
+class BlobKey(NamedTuple):
+    """What a blob is found by."""
+
+    tenant: TenantId
+    digest: str
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """A large value, as JSON, that events of its tenant refer to (see `blobs.py`)."""
+
+    key: BlobKey
+    content: bytes
 
 
 class StreamHead(msgspec.Struct, frozen=True):
@@ -48,10 +68,38 @@ class RawEvent(msgspec.Struct, frozen=True):
         """The event as one JSON object, without re-encoding."""
         return join(self.meta, self.data)
 
+    @property
+    def blobs(self) -> Mapping[str, BlobReference]:
+        """The references of the values that are stored apart, by field."""
+        return references_in(self.data)
+
+    @property
+    def size_bytes(self) -> int:
+        """How much there is to read of it, with what is stored apart."""
+        return len(self.data) + sum(reference.size_bytes for reference in self.blobs.values())
+
     def decode(self) -> Event:
+        """The event as it is stored: what is stored apart is not filled in (see `EventLog.hydrate`)."""
         return Event(envelope=decode_envelope(self.meta), data=decode_data(self.data), position=self.position)
 
 
 def chain(previous: bytes, meta: bytes, data: bytes) -> bytes:
     """The hash of an event: sha256 over the previous hash and the stored bytes."""
     return sha256(previous + meta + data).digest()
+
+
+class _Referring(msgspec.Struct):
+    blobs: dict[str, BlobReference] = {}
+
+
+_referring = msgspec.json.Decoder(_Referring)
+
+
+def may_refer(stored: bytes) -> bool:
+    """Whether a stored event, or its data, may refer to values stored apart. Almost never, and cheap to ask."""
+    return b'"blobs":{' in stored
+
+
+def references_in(data: bytes) -> Mapping[str, BlobReference]:
+    """The references of the values that are stored apart from an event's data, by field."""
+    return _referring.decode(data).blobs if may_refer(data) else {}

@@ -248,4 +248,6 @@ def _believed(command: Run) -> Loaded | None:
         return None
     if not isinstance(event.data, ExecutionCreated) or event.envelope.execution_id != command.execution_id:
         return None
+    if event.data.blobs:
+        return None  # not all of it is in there: the log has the rest
     return Loaded(create(event), StreamHead(1, chain(GENESIS.hash, *split(frame))))

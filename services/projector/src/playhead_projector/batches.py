@@ -21,7 +21,7 @@ class Appetite:
 
     def had(self, batch: Sequence[RawEvent]) -> None:
         """Learn from a batch how large events are here."""
-        size_bytes = sum(len(raw.data) for raw in batch)
+        size_bytes = sum(raw.size_bytes for raw in batch)
         fitting = MAX_BYTES * len(batch) // max(size_bytes, 1)
         self.limit = max(MIN_EVENTS, min(self._max_events, fitting, self.limit * 2))
 

@@ -1,8 +1,15 @@
 """An event of the log as a message on the bus, and many of them as one atomic batch.
 
 A message is a CloudEvent 1.0 in the binary mode of the NATS binding: attributes are headers `ce-*` with percent-encoded
-values, the body is the stored bytes of the event's data. A batch is what JetStream calls an atomic publish (ADR-50):
-all of its messages are stored or none, and its first names the sequence that the stream must be at.
+values, the body is the stored bytes of the event's data. Values that the log stores apart are not in there: the header
+`playhead-blobs` has their digests.
+
+An event that a `publish` block made, or that came from outside, is somebody's own CloudEvent. It goes out as that: id,
+type, subject and body are its own, and from outside also source and time. `playhead-event` says which event of the log
+it is.
+
+A batch is what JetStream calls an atomic publish (ADR-50): all of its messages are stored or none, and its first names
+the sequence that the stream must be at.
 
 Headers and frames are put together here as text, because the client library spends more on a message's headers than
 all the rest of the relay does on the message (see `bench relay`).
@@ -14,18 +21,27 @@ from collections.abc import Sequence
 import msgspec
 
 from playhead_contracts import subjects
-from playhead_contracts.ids import TenantId, WorkflowId
+from playhead_contracts.events import EventPublished, EventReceived
+from playhead_contracts.ids import EVENT_TYPE_PATTERN, TenantId, WorkflowId
 from playhead_eventlog import RawEvent
 
 TYPE_PREFIX = "dev.playhead."
 POSITION_HEADER = "playhead-position"
+EVENT_HEADER = "playhead-event"
+"""The id of the event in our log, where `ce-id` is somebody's own."""
 ID_HEADER = "ce-id"
 DATAREF_HEADER = "playhead-dataref"
+BLOBS_HEADER = "playhead-blobs"
+
+MAX_ATTRIBUTES_BYTES = 16 * 1024
+"""What somebody's own attributes may take as headers; JetStream stores 64 KiB of headers with a message."""
+MAX_TYPE_LENGTH = 200
 
 _VERSION_DIGITS = 10
 """`sequence` compares as text; a version is a 32-bit number."""
 
 _NOT_PLAIN = re.compile(r"[^\x21\x23\x24\x26-\x7e]")
+_TYPE = re.compile(EVENT_TYPE_PATTERN)
 
 
 class BusMessage(msgspec.Struct, frozen=True, gc=False):
@@ -50,7 +66,19 @@ class _Meta(msgspec.Struct, frozen=True, gc=False):
     traceparent: str | None = None
 
 
+class _OwnEvent(msgspec.Struct, frozen=True, gc=False):
+    """The CloudEvent in the data of `event.published` or `event.received`."""
+
+    event_id: str
+    event_type: str
+    content: msgspec.Raw = msgspec.Raw(b"null")
+    source: str | None = None
+    subject: str | None = None
+    time: str | None = None
+
+
 _meta_decoder = msgspec.json.Decoder(_Meta)
+_own_event_decoder = msgspec.json.Decoder(_OwnEvent)
 
 
 def bus_message(raw: RawEvent, max_payload: int) -> BusMessage:
@@ -61,14 +89,24 @@ def bus_message(raw: RawEvent, max_payload: int) -> BusMessage:
     meta = _meta_decoder.decode(raw.meta)
     stream_id = _encoded(raw.stream_id)
     workflow_id = meta.workflow_id or WorkflowId(raw.stream_id.split(":")[-1])
+    told = _own_event(raw, meta, workflow_id, stream_id)
+    if told is None:
+        subject, body = subjects.event(meta.tenant, workflow_id, raw.type), raw.data
+        attributes = (
+            f"{ID_HEADER}: {_encoded(meta.id)}\r\n"
+            f"ce-source: {_source(meta.tenant, stream_id)}\r\n"
+            "ce-specversion: 1.0\r\n"
+            f"ce-type: {TYPE_PREFIX}{raw.type}\r\n"
+            f"ce-time: {meta.recorded_at}\r\n"
+            "ce-datacontenttype: application/json\r\n"
+            f"ce-subject: {stream_id}\r\n"
+        )
+        if blobs := raw.blobs:
+            attributes += f"{BLOBS_HEADER}: {', '.join(reference.digest for reference in blobs.values())}\r\n"
+    else:
+        subject, attributes, body = told
     headers = (
-        f"{ID_HEADER}: {_encoded(meta.id)}\r\n"
-        f"ce-source: /playhead/{_encoded(meta.tenant)}/{stream_id}\r\n"
-        "ce-specversion: 1.0\r\n"
-        f"ce-type: {TYPE_PREFIX}{raw.type}\r\n"
-        f"ce-time: {meta.recorded_at}\r\n"
-        "ce-datacontenttype: application/json\r\n"
-        f"ce-subject: {stream_id}\r\n"
+        f"{attributes}"
         f"ce-partitionkey: {stream_id}\r\n"
         f"ce-sequence: {raw.version:0{_VERSION_DIGITS}}\r\n"
         f"{POSITION_HEADER}: {raw.position}\r\n"
@@ -80,12 +118,44 @@ def bus_message(raw: RawEvent, max_payload: int) -> BusMessage:
         headers += f"ce-causationid: {_encoded(meta.causation_id)}\r\n"
     if meta.traceparent:
         headers += f"traceparent: {_encoded(meta.traceparent)}\r\n"
-    body = raw.data
     if len(headers) + _BATCH_HEADERS_SIZE + len(body) > max_payload:
         headers += f"{DATAREF_HEADER}: {stream_id}@{raw.version}\r\n"
         body = b""
-    return BusMessage(raw.position, meta.id, subjects.event(meta.tenant, workflow_id, raw.type), headers, body)
+    return BusMessage(raw.position, meta.id, subject, headers, body)
 
+
+def _own_event(raw: RawEvent, meta: _Meta, workflow_id: WorkflowId, stream_id: str) -> tuple[str, str, bytes] | None:
+    """Subject, attributes and body of somebody's own CloudEvent.
+
+    None for every other event, and for one that the bus cannot carry as what it is: that must not hold up the rest, and
+    goes out like any event of the log.
+    """
+    if raw.type not in _OWN_EVENTS:
+        return None
+    event = _own_event_decoder.decode(raw.data)
+    if len(event.event_type) > MAX_TYPE_LENGTH or not _TYPE.fullmatch(event.event_type):
+        return None
+    if raw.type == _PUBLISHED:
+        subject = subjects.published(meta.tenant, workflow_id, event.event_type)
+    else:
+        subject = subjects.received(meta.tenant, event.event_type)
+    source = _source(meta.tenant, stream_id) if event.source is None else _encoded(event.source)
+    attributes = (
+        f"{ID_HEADER}: {_encoded(event.event_id)}\r\n"
+        f"ce-source: {source}\r\n"
+        "ce-specversion: 1.0\r\n"
+        f"ce-type: {event.event_type}\r\n"
+        f"ce-time: {event.time or meta.recorded_at}\r\n"
+        "ce-datacontenttype: application/json\r\n"
+        f"{EVENT_HEADER}: {_encoded(meta.id)}\r\n"
+    )
+    if event.subject is not None:
+        attributes += f"ce-subject: {_encoded(event.subject)}\r\n"
+    return (subject, attributes, bytes(event.content)) if len(attributes) <= MAX_ATTRIBUTES_BYTES else None
+
+
+_PUBLISHED = EventPublished.type_name()
+_OWN_EVENTS = frozenset({_PUBLISHED, EventReceived.type_name()})
 
 _BATCH_HEADERS_SIZE = 800
 """More than the headers that `atomic_batch` adds to a message, and a `playhead-dataref`."""
@@ -118,6 +188,10 @@ def atomic_batch(
         parts.append(message.body)
         parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _source(tenant: TenantId, stream_id: str) -> str:
+    return f"/playhead/{_encoded(tenant)}/{stream_id}"
 
 
 def _encoded(value: str) -> str:

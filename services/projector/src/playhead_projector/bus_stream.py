@@ -17,7 +17,7 @@ import msgspec
 
 from playhead_contracts.errors import Corrupt
 from playhead_contracts.subjects import EVENTS_FILTER, EVENTS_STREAM
-from playhead_projector.bus_copy import ID_HEADER, POSITION_HEADER, BusMessage, atomic_batch
+from playhead_projector.bus_copy import EVENT_HEADER, ID_HEADER, POSITION_HEADER, BusMessage, atomic_batch
 from playhead_runtime.bus import Bus, BusUnavailable
 from playhead_runtime.ids import new_id
 
@@ -188,7 +188,8 @@ async def _last_copy(bus: Bus, state: _State) -> StreamEnd:
             last = last or got.message
             headers = _headers(got.message.hdrs)
             if POSITION_HEADER in headers:
-                position, event_id = int(headers[POSITION_HEADER]), headers.get(ID_HEADER)
+                position = int(headers[POSITION_HEADER])
+                event_id = headers.get(EVENT_HEADER) or headers.get(ID_HEADER)
                 return StreamEnd(state.last_seq, position, event_id, last.subject, last.seq)
             sequence = got.message.seq
         sequence -= 1

@@ -12,6 +12,7 @@ from playhead_contracts.events import Event, ExecutionPaused, decode_joined
 from playhead_contracts.ids import ExecutionId, TenantId
 from playhead_engine.fold import evolve
 from playhead_engine.state import ExecutionState, ExecutionStatus
+from playhead_eventlog import may_refer
 from playhead_gateway.follow import PAUSED_TYPE, Fact, Follow
 from playhead_gateway.handlers.loading import asking_children, definition_of
 from playhead_gateway.problems import tell
@@ -144,11 +145,11 @@ async def event_stream(
         async with services.follows.open(tenant, execution_id) as follow:
             spoken = loop.time()
             async for batch in follow.facts(after if known is None else known):
-                told = b"".join(encode_fact(fact) for fact in batch if fact.version > after or fact.version == 0)
-                if told:
+                shown = [fact for fact in batch if fact.version > after or fact.version == 0]
+                async for told in _told(services, shown):
                     yield told
                     spoken = loop.time()
-                elif loop.time() - spoken >= PING_SECONDS:
+                if not shown and loop.time() - spoken >= PING_SECONDS:
                     yield b": ping\n\n"
                     spoken = loop.time()
                 if ends_at_pause and batch and await _ends_here(follow, batch[-1]):
@@ -158,6 +159,21 @@ async def event_stream(
         if told.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             log.exception("stream failed", extra={"execution_id": execution_id})
         yield b"event: error\ndata: " + told.body + b"\n\n"
+
+
+async def _told(services: Services, facts: list[Fact]) -> AsyncGenerator[bytes]:
+    """Facts as server-sent events, many at once. One that refers to large values goes alone, with these filled in."""
+    together: list[bytes] = []
+    for fact in facts:
+        if not (fact.version and may_refer(fact.frame)):
+            together.append(encode_fact(fact))
+            continue
+        if together:
+            yield b"".join(together)
+            together = []
+        yield encode_fact(fact._replace(frame=await services.log.whole(fact.frame)))
+    if together:
+        yield b"".join(together)
 
 
 def encode_fact(fact: Fact) -> bytes:

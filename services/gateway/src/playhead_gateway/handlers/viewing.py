@@ -161,12 +161,13 @@ def children_of(state: ExecutionState) -> list[str]:
 
 
 async def list_events(services: Services, caller: Caller, execution_id: str, after: int, limit: int) -> EventPage:
-    """The stored facts after a version, byte for byte."""
+    """The stored facts after a version, byte for byte, but for large values, which are filled in."""
     await check_execution(services, caller, execution_id)
     stream = execution_stream(ExecutionId(execution_id.lower()))
     raws = await services.log.read_raw(stream, after, limit + 1)
     shown = raws[:limit]
-    return EventPage([msgspec.Raw(raw.frame()) for raw in shown], shown[-1].version if len(raws) > limit else None)
+    frames = [msgspec.Raw(await services.log.whole(raw.frame())) for raw in shown]
+    return EventPage(frames, shown[-1].version if len(raws) > limit else None)
 
 
 async def show_state(
