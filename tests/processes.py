@@ -67,6 +67,7 @@ class Processes:
         own = {key: str(value) for key, value in settings.items()}
         environ = {
             **os.environ,
+            "PLAYHEAD_HTTP_ALLOW": "private",
             **{f"PLAYHEAD_{key.upper()}": value for key, value in {**self._settings, **own}.items()},
         }
         service = Service(name, environ, self._folder / f"{name}-{len(self._started)}.log")

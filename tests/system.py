@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -160,7 +160,8 @@ async def executor(
     database_url: str, nats_url: str, name: str | None = None, **settings: object
 ) -> AsyncGenerator[asyncio.Event]:
     """An executor in this process; setting the event stops it."""
-    made = ExecutorSettings(database_url=database_url, nats_url=nats_url, executor_name=name, **settings)  # pyright: ignore[reportArgumentType]
+    given: dict[str, Any] = {"http_allow": ("private",), **settings}
+    made = ExecutorSettings(database_url=database_url, nats_url=nats_url, executor_name=name, **given)
     async with _service(lambda stop: serve_executor(made, stop)) as stop:
         yield stop
 

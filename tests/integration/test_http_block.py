@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import HttpBlock
+from playhead_executor.blocks.addresses import AllowedAddresses, BadAddressRule
 from playhead_executor.blocks.contract import BlockCall, BlockFailure
 from playhead_executor.blocks.http import HttpRunner
 from tests.outside import OutsideServer
@@ -37,7 +39,7 @@ async def server() -> AsyncIterator[OutsideServer]:
 
 @pytest.fixture
 async def runner() -> AsyncIterator[HttpRunner]:
-    async with HttpRunner() as runner:
+    async with HttpRunner(AllowedAddresses(["private"])) as runner:
         yield runner
 
 
@@ -329,7 +331,7 @@ async def test_proxies_of_the_environment_are_not_used(server: OutsideServer, mo
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     server.respond("/x")
-    async with HttpRunner() as runner:
+    async with HttpRunner(AllowedAddresses(["private"])) as runner:
         assert (await outputs(runner, call(f"{server.url}/x")))["status"] == 200
 
 
@@ -378,3 +380,95 @@ async def test_calls_that_time_out_or_are_cancelled_give_their_connections_back(
         await asyncio.wait(cancelled)
     answers = await asyncio.gather(*(outputs(runner, call(f"{server.url}/x")) for _ in range(600)))
     assert len(answers) == 600
+
+
+async def test_basic_bearer_and_key_say_who_asks(runner: HttpRunner, server: OutsideServer) -> None:
+    server.respond("/x")
+    ways: list[dict[str, Json]] = [
+        {"type": "basic", "user": "ann", "password": "pass:word"},
+        {"type": "bearer", "token": "t-1"},
+        {"type": "api_key", "name": "X-Key", "value": "k-1", "place": "header"},
+        {"type": "api_key", "name": "key", "value": "k 2", "place": "query"},
+    ]
+    for auth in ways:
+        await outputs(runner, call(f"{server.url}/x?a=1", auth=auth))
+    basic, bearer, header, query = server.requests
+    assert basic.headers["authorization"] == "Basic YW5uOnBhc3M6d29yZA=="
+    assert bearer.headers["authorization"] == "Bearer t-1"
+    assert header.headers["x-key"] == "k-1"
+    assert query.query == "a=1&key=k+2"
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("999999999", 86_400.0),
+        ("Thu, 01 Jan 2015 00:00:00 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+    ],
+)
+async def test_a_failure_says_how_long_the_other_side_asks_to_be_left_alone(
+    runner: HttpRunner, server: OutsideServer, said: str, seconds: float | None
+) -> None:
+    server.respond("/busy", 503, headers={"Retry-After": said})
+    error = await failure(runner, call(f"{server.url}/busy"))
+    assert (error.retryable, error.retry_after_seconds) == (True, seconds)
+
+
+async def test_a_response_larger_than_the_block_takes_is_a_failure(runner: HttpRunner, server: OutsideServer) -> None:
+    server.respond("/x", body="a" * 2000)
+    called = call(f"{server.url}/x")
+    small = msgspec.structs.replace(
+        called, config=HttpBlock(type="http", url="https://example.com", max_response_bytes=1000)
+    )
+    error = await failure(runner, small)
+    assert (error.type, "1000 bytes" in error.message) == ("response_too_large", True)
+    assert (await outputs(runner, called))["body"] == "a" * 2000
+
+
+PRIVATE = [
+    "http://127.0.0.1:{port}/x",
+    "http://localhost:{port}/x",
+    "http://[::1]:{port}/x",
+    "http://[::ffff:127.0.0.1]:{port}/x",
+    "http://2130706433:{port}/x",
+    "http://0.0.0.0:{port}/x",
+    "http://10.0.0.1/x",
+    "http://169.254.169.254/latest/meta-data",
+    "http://100.64.0.1/x",
+    "http://[fd00::1]/x",
+    "http://[64:ff9b::7f00:1]/x",
+    "http://[2002:7f00:1::]/x",
+    "http://224.0.0.1/x",
+]
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+async def test_what_is_not_public_is_refused_unless_the_operator_allows_it(server: OutsideServer, url: str) -> None:
+    port = server.url.rsplit(":", 1)[1]
+    async with HttpRunner() as guarded:
+        error = await failure(guarded, call(url.format(port=port)))
+    assert error.type in ("address_refused", "invalid_url")
+    assert server.requests == []
+    if error.type == "address_refused":
+        assert "PLAYHEAD_HTTP_ALLOW" in error.message
+        assert not error.retryable
+
+
+@pytest.mark.parametrize("rule", ["127.0.0.0/8", "127.0.0.1", "localhost", "private"])
+async def test_the_operator_allows_names_addresses_and_ranges(server: OutsideServer, rule: str) -> None:
+    server.respond("/x")
+    host = "localhost" if rule == "localhost" else "127.0.0.1"
+    async with HttpRunner(AllowedAddresses([rule])) as allowed:
+        url = server.url.replace("127.0.0.1", host)
+        assert (await outputs(allowed, call(f"{url}/x")))["status"] == 200
+    async with HttpRunner(AllowedAddresses(["192.168.0.0/16", "example.com"])) as others:
+        assert (await failure(others, call(f"{server.url}/x"))).type == "address_refused"
+
+
+def test_a_rule_that_is_none_stops_the_executor() -> None:
+    with pytest.raises(BadAddressRule, match="PLAYHEAD_HTTP_ALLOW"):
+        AllowedAddresses(["10.0.0.1/8"])

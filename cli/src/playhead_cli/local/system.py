@@ -132,6 +132,8 @@ def _environ(servers: Servers, address: Address) -> dict[str, str]:
     }
     if address.is_open:
         environ["PLAYHEAD_OPEN_TENANT"] = TENANT
+    # On one's own machine blocks talk to what runs there; in production nothing private is reached unless it is said.
+    environ.setdefault("PLAYHEAD_HTTP_ALLOW", "private")
     # That it is ready is said at INFO.
     if environ.get("PLAYHEAD_LOG_LEVEL", "").upper() != "DEBUG":
         environ["PLAYHEAD_LOG_LEVEL"] = "INFO"

@@ -17,6 +17,8 @@ from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
 
 __all__ = ["BUILTIN_TRAITS", "BlockTraits", "Checked", "check", "parse"]
 
+RESERVED_ID = "received"
+"""On the bus, events from outside stand where others have their workflow."""
 MAX_FAULTS = 200
 """Enough for any author; a document that is wrong everywhere costs no more than this."""
 
@@ -68,6 +70,8 @@ def parse(
 
 def _faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterator[Fault]:
     yield from schema_faults(outline, traits)
+    if outline.raw.get("id") == RESERVED_ID:
+        yield Fault(pointer("id"), f"a workflow cannot be named {RESERVED_ID!r}: events from outside have that name")
     yield from id_faults(outline)
     yield from edge_faults(outline)
     yield from cycle_faults(outline)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from playhead_contracts import subjects
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import open_log
+from playhead_executor.blocks.addresses import AllowedAddresses
 from playhead_executor.blocks.contract import BlockRunner
 from playhead_executor.blocks.function import FunctionRunner
 from playhead_executor.blocks.http import HttpRunner
@@ -38,13 +39,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         open_log(settings.database_url, patience_seconds=settings.patience_seconds) as event_log,
         connect_bus(settings.nats_url, f"executor {name}") as bus,
         FunctionRunner() as function_runner,
-        HttpRunner() as http_runner,
+        HttpRunner(AllowedAddresses(settings.http_allow), settings.http_max_response_bytes) as http_runner,
         health_server(settings.health_host, settings.health_port, {"bus": bus.check, "log": event_log.ping}),
     ):
         await provision(bus, ack_wait_seconds=settings.lease_seconds)
         runners: dict[str, BlockRunner] = {"function": function_runner, "http": http_runner}
         runners |= {kind: ExtensionRunner(extension) for kind, extension in extensions.items()}
-        workshop = Workshop(runners, Secrets(os.environ), settings.max_output_bytes)
+        workshop = Workshop(runners, Secrets(os.environ, settings.secrets_dir), settings.max_output_bytes)
         executor = Executor(
             name, event_log, bus, clock, Definitions(event_log, traits(extensions), settings.limits()), workshop
         )

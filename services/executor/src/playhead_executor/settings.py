@@ -1,6 +1,7 @@
 """What an operator can set on an executor."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -28,6 +29,11 @@ class Settings(BusSettings, DatabaseSettings):
     max_iterations: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_iterations
     max_branches: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_branches
     max_child_depth: Annotated[int, msgspec.Meta(ge=0)] = DEFAULT_LIMITS.max_child_depth
+    http_allow: tuple[str, ...] = ()
+    """What `http` blocks may reach besides public addresses: host names, addresses, ranges, or `private`."""
+    http_max_response_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
+    secrets_dir: Path | None = None
+    """A directory with one file for each secret, as Docker and Kubernetes mount them."""
     health_host: str = "127.0.0.1"
     health_port: int | None = None
 

@@ -1,6 +1,6 @@
 """The `http` block: one request, one answer.
 
-Its inputs are `url`, `headers`, `query` and `body`, resolved, and `method` and `timeout_seconds`, for which
+Its inputs are `url`, `headers`, `query`, `auth` and `body`, resolved, and `method` and `timeout_seconds`, for which
 the block itself is asked when they are not among the inputs. Its outputs are `status`, `headers` with names
 in lower case, and `body`:
 
@@ -11,7 +11,8 @@ in lower case, and `body`:
 
 Every status from 200 to 399 completes. Redirects are not followed, so an author who looks at `url` sees where
 the request goes. One client serves all tenants, so it keeps nothing between calls but open connections: no
-cookies, and none of the proxies and passwords that httpx would take from the environment and from `.netrc`.
+cookies, and none of the proxies and passwords that httpx would take from the environment and from `.netrc`: a proxy
+would be a way around the check of addresses (see `addresses.py`).
 
 The URL, and anything else that came from the inputs, may hold secrets. Messages name the host and no more.
 """
@@ -20,6 +21,8 @@ import asyncio
 import base64
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self, cast
@@ -29,15 +32,19 @@ import msgspec
 
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import HttpBlock
+from playhead_executor.blocks.addresses import AddressRefused, AllowedAddresses, guarded_transport
 from playhead_executor.blocks.contract import BlockCall, BlockFailure, Outcome
 from playhead_executor.blocks.json_values import NotJson, parse_json
 
-MAX_RESPONSE_BYTES = 1024 * 1024
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+"""Where the operator says nothing else."""
 MAX_ERROR_BODY_BYTES = 16 * 1024
 """As much of the body of a 4xx or 5xx as goes into the error's details."""
 
 _MAX_CONNECTIONS = 512
 _MAX_IDLE_CONNECTIONS = 128
+_LONGEST_RETRY_AFTER = 86_400.0
+"""Nobody is obeyed for longer than a day."""
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
 _JSON = "application/json"
@@ -54,13 +61,15 @@ _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding"})
 class HttpRunner:
     """Runs `http` blocks. An async context manager that owns the client and its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: AllowedAddresses | None = None, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+        self._max_response_bytes = max_response_bytes
+        limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS)
         self._client = httpx.AsyncClient(
+            transport=guarded_transport(allowed or AllowedAddresses(), limits),
             follow_redirects=False,
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=None,  # `run` limits the whole exchange; httpx would limit each read
-            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS),
             headers={"user-agent": "playhead", "accept-encoding": "gzip"},
         )
 
@@ -77,19 +86,24 @@ class HttpRunner:
         """Make the request once. The timeout is for the whole exchange, waiting for a connection included.
 
         Raises BlockFailure of type `http_status` (details: `status`, `headers`, `body`, which is cut off at
-        16 KiB; retryable if 408, 425, 429 or 5xx), `timeout` or `connection_failed` (both retryable; the
-        request may have been acted upon), `response_too_large` (more than 1 MiB, unpacked), `invalid_url`, or
-        `invalid_request` (method, headers, query, body or timeout are not what they should be).
+        16 KiB; retryable if 408, 425, 429 or 5xx, and not before what `Retry-After` says), `timeout` or
+        `connection_failed` (both retryable; the request may have been acted upon), `address_refused` (the operator does
+        not allow it), `response_too_large` (unpacked, for the block or the operator), `invalid_url`, or
+        `invalid_request` (method, headers, query, auth, body or timeout are not what they should be).
         """
         request = self._request(call)
+        block: HttpBlock = call.config
+        most = min(block.max_response_bytes or self._max_response_bytes, self._max_response_bytes)
         timeout_seconds = _timeout_seconds(call)
         host = request.url.host
         try:
             async with asyncio.timeout(timeout_seconds):
-                return Outcome(await self._exchange(request))
+                return Outcome(await self._exchange(request, most))
         except TimeoutError as error:
             message = f"{host} had not answered in full after {timeout_seconds:g} s"
             raise _failure("timeout", message, retryable=True) from error
+        except AddressRefused as refused:
+            raise _failure("address_refused", str(refused)) from refused
         except httpx.LocalProtocolError as error:
             raise _failure("invalid_request", "the method or a header is not valid HTTP") from error
         except httpx.TransportError as error:
@@ -102,9 +116,11 @@ class HttpRunner:
         method = inputs.get("method", block.method)
         if not isinstance(method, str):
             raise _failure("invalid_request", "the method must be a string")
-        url = _url(inputs.get("url"), httpx.QueryParams(tuple(_pairs(inputs, "query"))))
+        added_headers, added_query = _auth(inputs.get("auth"))
+        query = httpx.QueryParams((*_pairs(inputs, "query"), *added_query))
+        url = _url(inputs.get("url"), query)
         try:
-            headers = httpx.Headers(list(_pairs(inputs, "headers")))
+            headers = httpx.Headers([*_pairs(inputs, "headers"), *added_headers])
             if refused := _FRAMING_HEADERS & headers.keys():
                 raise _failure("invalid_request", f"the header {min(refused)} cannot be set")
             headers.setdefault("idempotency-key", _quoted(call.idempotency_key))
@@ -113,16 +129,16 @@ class HttpRunner:
         except UnicodeError as error:
             raise _failure("invalid_request", "the method and headers must be ASCII") from error
 
-    async def _exchange(self, request: httpx.Request) -> Json:
+    async def _exchange(self, request: httpx.Request, most: int) -> Json:
         response = await self._client.send(request, stream=True)
         try:
             if response.status_code >= 400:
                 raise await _status_failure(response)
-            content, is_whole = await _read(response, MAX_RESPONSE_BYTES)
+            content, is_whole = await _read(response, most)
         finally:
             await response.aclose()
         if not is_whole:
-            message = f"{request.url.host} answered with more than {MAX_RESPONSE_BYTES} bytes"
+            message = f"{request.url.host} answered with more than {most} bytes (max_response_bytes)"
             raise _failure("response_too_large", message, status=response.status_code)
         return {
             "status": response.status_code,
@@ -133,6 +149,24 @@ class HttpRunner:
 
 def _failure(kind: str, message: str, *, retryable: bool = False, **details: Json) -> BlockFailure:
     return BlockFailure(BlockError(type=kind, message=message, retryable=retryable, details=details))
+
+
+def _auth(value: Json) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The headers and the query that say who asks."""
+    match value:
+        case None:
+            return [], []
+        case {"type": "basic", "user": str(user), "password": str(password)}:
+            token = base64.b64encode(f"{user}:{password}".encode()).decode()
+            return [("authorization", f"Basic {token}")], []
+        case {"type": "bearer", "token": str(token)}:
+            return [("authorization", f"Bearer {token}")], []
+        case {"type": "api_key", "place": "header", "name": str(name), "value": str(key)}:
+            return [(name, key)], []
+        case {"type": "api_key", "place": "query", "name": str(name), "value": str(key)}:
+            return [], [(name, key)]
+        case _:
+            raise _failure("invalid_request", "every field of auth must be text")
 
 
 def _url(value: Json, query: httpx.QueryParams) -> httpx.URL:
@@ -205,12 +239,29 @@ async def _status_failure(response: httpx.Response) -> BlockFailure:
     content, is_whole = await _read(response, MAX_ERROR_BODY_BYTES)
     details: dict[str, Any] = {"status": status, "headers": dict(response.headers)}
     details["body"] = _body(content, response) if is_whole else content.decode(errors="replace")
-    return _failure(
-        "http_status",
-        f"{response.url.host} answered {status} {response.reason_phrase}".strip(),
-        retryable=status in _RETRYABLE_STATUSES or status >= 500,
-        **details,
+    return BlockFailure(
+        BlockError(
+            type="http_status",
+            message=f"{response.url.host} answered {status} {response.reason_phrase}".strip(),
+            retryable=status in _RETRYABLE_STATUSES or status >= 500,
+            details=details,
+            retry_after_seconds=_retry_after_seconds(response.headers.get("retry-after")),
+        )
     )
+
+
+def _retry_after_seconds(said: str | None) -> float | None:
+    """How long the other side asks to be left alone (RFC 9110, 10.2.3): seconds, or a date; None if it says neither."""
+    if said is None:
+        return None
+    if said.strip().isdecimal():
+        return min(float(said), _LONGEST_RETRY_AFTER)
+    try:
+        at = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return min(max((at - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:

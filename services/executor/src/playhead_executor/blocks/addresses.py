@@ -1,0 +1,146 @@
+"""Which addresses `http` blocks may reach: public ones, and what the operator allows besides.
+
+A workflow's author chooses URLs, and the executor stands inside the operator's network: without this, a document could
+read cloud metadata or talk to what trusts its neighbours (OWASP: Server-Side Request Forgery). The check is made where
+the connection is, on the very address that is then connected to: a name that resolves to another address a moment
+later (DNS rebinding) gains nothing. IPv6 forms that carry an IPv4 address (mapped, 6to4, Teredo, NAT64) are judged by
+what they carry.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Any, cast
+
+import httpcore
+import httpx
+
+from playhead_contracts.errors import PlayheadError
+
+PRIVATE = "private"
+"""In the operator's list: every address that is not public."""
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class AddressRefused(PlayheadError):
+    """The host is, or resolves to, an address that `http` blocks may not reach."""
+
+
+class BadAddressRule(PlayheadError):
+    """An entry of the operator's list that is no host name, address, range or `private`."""
+
+
+class AllowedAddresses:
+    """What the operator allows besides public addresses: host names, addresses, ranges (CIDR), or `private`."""
+
+    def __init__(self, rules: Iterable[str] = ()):
+        self._names: set[str] = set()
+        self._networks: list[_Network] = []
+        self._all = False
+        for rule in rules:
+            if rule == PRIVATE:
+                self._all = True
+            elif "/" in rule or _as_address(rule) is not None:
+                try:
+                    self._networks.append(ipaddress.ip_network(rule))
+                except ValueError as wrong:
+                    raise BadAddressRule(f"PLAYHEAD_HTTP_ALLOW: {rule!r} is no range of addresses: {wrong}") from wrong
+            else:
+                self._names.add(rule.lower().rstrip("."))
+
+    def allows(self, host: str, address: _Address) -> bool:
+        """Whether a connection to `host` may go to `address`, which it resolved to."""
+        if self._all or host.lower().rstrip(".") in self._names:
+            return True
+        carried = _carried(address)
+        if any(each in network for network in self._networks for each in (address, carried)):
+            return True
+        return carried.is_global and not carried.is_multicast and not carried.is_reserved
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to allowed addresses alone. Raises AddressRefused."""
+
+    def __init__(self, allowed: AllowedAddresses):
+        self._allowed = allowed
+        self._unguarded: httpcore.AsyncNetworkBackend = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of httpcore
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
+        addresses = await _resolved(host, port)
+        reachable = [each for each in addresses if self._allowed.allows(host, each)]
+        if not reachable:
+            raise AddressRefused(
+                f"{host} is not a public address; an operator can allow it with PLAYHEAD_HTTP_ALLOW on the executor"
+            )
+        # One after the other, in the order of the resolver, as a client without the guard would.
+        for address in reachable[:-1]:
+            try:
+                return await self._unguarded.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except httpcore.ConnectError:
+                continue
+        return await self._unguarded.connect_tcp(str(reachable[-1]), port, timeout, local_address, socket_options)
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of httpcore
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
+        raise AddressRefused("an http block does not talk to sockets of its machine")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._unguarded.sleep(seconds)
+
+
+def guarded_transport(allowed: AllowedAddresses, limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
+    """A transport whose every connection is checked. TLS is still verified against the name in the URL."""
+    transport = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
+    # httpx has no parameter for it; its pool has (https://www.encode.io/httpcore/network-backends/).
+    transport._pool._network_backend = GuardedBackend(allowed)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    return transport
+
+
+async def _resolved(host: str, port: int) -> list[_Address]:
+    literal = _as_address(host)
+    if literal is not None:
+        return [literal]
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as unknown:
+        raise httpcore.ConnectError(f"{host} does not resolve") from unknown
+    texts = dict.fromkeys(str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found)
+    return [ipaddress.ip_address(text) for text in texts]
+
+
+def _as_address(host: str) -> _Address | None:
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _carried(address: _Address) -> _Address:
+    """The IPv4 address inside of an IPv6 one, if there is one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
