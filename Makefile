@@ -7,7 +7,7 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.up-to-date
-MEMBERS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml cli/pyproject.toml bench/pyproject.toml)
+MEMBERS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml cli/pyproject.toml bench/pyproject.toml examples/*/pyproject.toml)
 
 # pyright comes with its program and with a Node from PyPI: it takes those, looks for no other and for no news.
 export PYRIGHT_PYTHON_GLOBAL_NODE := off

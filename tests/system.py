@@ -70,11 +70,13 @@ class System:
         await self.log.append(workflow_stream(TENANT, workflow_id), GENESIS, [_event(published, workflow_id, None)])
         return workflow_id
 
-    async def start(self, yaml: str, input: Json = None, *, send: bool = True) -> ExecutionId:
+    async def start(
+        self, yaml: str, input: Json = None, *, send: bool = True, custom: dict[str, BlockTraits] | None = None
+    ) -> ExecutionId:
         """Create an execution of an already published document and send its command."""
         raw = read_document(yaml.encode(), "yaml")
         execution_id = ExecutionId(new_id())
-        created = admit(parse(raw), 1, digest_of(raw), Request(input=input), datetime.now(UTC))
+        created = admit(parse(raw, custom or {}), 1, digest_of(raw), Request(input=input), datetime.now(UTC))
         appended = await self.log.append(
             execution_stream(execution_id), GENESIS, [_event(created, created.workflow_id, execution_id)]
         )

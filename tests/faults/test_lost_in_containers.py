@@ -1,9 +1,12 @@
 """Executors killed with SIGKILL in the middle of loops, branches and retries."""
 
 import asyncio
+from pathlib import Path
 
-from playhead_contracts.events import BlockCompleted, BlockRetryScheduled, IterationCompleted
+from playhead_contracts.events import BlockCompleted, BlockRetryScheduled, BlockStepCompleted, IterationCompleted
 from playhead_contracts.ids import ExecutionId
+from playhead_engine.traits import BlockTraits
+from playhead_runtime.extensions import custom_block_types
 from tests.outside import OutsideServer
 from tests.processes import Processes
 from tests.system import System, block, eventually
@@ -112,3 +115,29 @@ blocks:
     assert again.started_at is not None
     assert again.started_at >= scheduled.due_at
     assert (again.status, again.attempt, again.retries) == ("completed", 2, 1)
+
+
+async def test_a_durable_step_that_was_finished_does_not_run_again(client: System, services: Processes) -> None:
+    kinds = {
+        kind: BlockTraits(effects=found.effects, config_schema=found.config_schema)
+        for kind, found in custom_block_types().items()
+    }
+    document = (Path(__file__).parents[2] / "examples" / "blocks-python" / "ship-order.yaml").read_text()
+    await client.publish(document, kinds)
+    async with OutsideServer() as server:
+        server.respond("/reserve", 200, {"id": "r-1"})
+        server.respond("/ship", 200, {}, until=asyncio.Event())
+        server.respond("/ship", 200, {"tracking": "t-1"})
+        first = await services.start("executor", lease_seconds=1)
+        given = {"warehouse": server.url, "order": "o-1", "items": ["book"]}
+        execution_id = await client.start(document, given, custom=kinds)
+        await asked(server, 2)
+        await first.kill()
+        await services.start("executor", lease_seconds=1)
+        state = await client.ended(execution_id)
+        asked_for = [(request.path, request.headers["idempotency-key"]) for request in server.requests]
+    assert state.output == {"tracking": "t-1"}
+    assert [path for path, _ in asked_for] == ["/reserve", "/ship", "/ship"]
+    assert asked_for[1] == asked_for[2], "the step in flight runs again, with the same key"
+    steps = [e.data.name for e in await client.events(execution_id) if isinstance(e.data, BlockStepCompleted)]
+    assert steps == ["reserve", "ship"]

@@ -28,6 +28,7 @@ def call(
     key: str = "k",
 ) -> BlockCall:
     return BlockCall(
+        execution_id="execution-1",
         path="score",
         attempt=1,
         config=FunctionBlock(type="function", code=code, timeout=timedelta(seconds=seconds), memory_mb=memory_mb),

@@ -21,6 +21,7 @@ from tests.system import eventually
 
 def call(url: Any, *, key: str = "execution-1/pay/1", **inputs: Any) -> BlockCall:
     return BlockCall(
+        execution_id="execution-1",
         path="pay",
         attempt=1,
         config=HttpBlock(type="http", url="https://example.com"),

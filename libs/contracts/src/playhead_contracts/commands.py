@@ -92,7 +92,7 @@ class TaskResultReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     reason: str | None = None
 
 
-class Chunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of what a block is about to give, for who is listening now; never stored.
 
     One JSON line on the execution's live subject, told from an event by `"chunk":true`.

@@ -26,6 +26,7 @@ def judge(node: Node, state: ExecutionState, failed: BlockFailed, at: datetime) 
                 duration_ms=failed.duration_ms,
                 started_at=failed.started_at,
                 inputs=failed.inputs,
+                child=failed.child,
             )
     return msgspec.structs.replace(
         failed,

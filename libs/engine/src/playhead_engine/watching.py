@@ -75,9 +75,12 @@ def captured_of(references: Iterable[Reference], scope: Scope) -> dict[str, Json
     for reference in sorted(references, key=lambda each: -len(each.path)):
         if reference.root in ("event", "secrets"):
             continue
-        if reference.root == "blocks" and reference.path and reference.path[0] in scope.absent:
-            absent.add(reference.path[0])
-        _capture(captured, (reference.root, *reference.path), read(scope, Path(reference.root, ())))
+        if reference.root == "blocks":
+            absent |= scope.absent & {reference.path[0]}
+            whole: Json = scope.blocks
+        else:
+            whole = read(scope, Path(reference.root, ()))
+        _capture(captured, (reference.root, *reference.path), whole)
     if absent:
         captured[ABSENT] = sorted(absent)
     return captured

@@ -6,11 +6,13 @@ import os
 import socket
 from collections.abc import Mapping
 
+from playhead_blocks import BlockType
 from playhead_contracts import subjects
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import open_log
 from playhead_executor.blocks.addresses import AllowedAddresses
 from playhead_executor.blocks.contract import BlockRunner
+from playhead_executor.blocks.extension import ExtensionRunner
 from playhead_executor.blocks.function import FunctionRunner
 from playhead_executor.blocks.http import HttpRunner
 from playhead_executor.definitions import Definitions
@@ -19,10 +21,10 @@ from playhead_executor.reconciler import Reconciler
 from playhead_executor.secrets import Secrets
 from playhead_executor.settings import Settings
 from playhead_executor.subscribers import Subscriber
-from playhead_executor.work import ExtensionRunner, Workshop
+from playhead_executor.work import Workshop
 from playhead_runtime.bus import connect_bus
 from playhead_runtime.clock import Clock
-from playhead_runtime.extensions import BlockExtension, custom_block_types
+from playhead_runtime.extensions import custom_block_types
 from playhead_runtime.health import health_server
 from playhead_runtime.ids import new_id
 from playhead_runtime.provision import provision
@@ -62,7 +64,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await nudges.unsubscribe()
 
 
-def traits(extensions: Mapping[str, BlockExtension]) -> dict[str, BlockTraits]:
+def traits(extensions: Mapping[str, BlockType]) -> dict[str, BlockTraits]:
     """What the engine must know of registered block types."""
     return {
         kind: BlockTraits(effects=extension.effects, config_schema=extension.config_schema)

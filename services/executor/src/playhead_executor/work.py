@@ -16,20 +16,9 @@ from playhead_engine.state import ExecutionState
 from playhead_executor.blocks.contract import BlockCall, BlockFailure, BlockRunner, Outcome, Progress
 from playhead_executor.journal import Result
 from playhead_executor.secrets import Secrets, redacted
-from playhead_runtime.extensions import BlockExtension
 from playhead_runtime.ids import derived_id
 
 log = logging.getLogger("playhead.executor.blocks")
-
-
-class ExtensionRunner:
-    """Runs the blocks of one type that a package registered."""
-
-    def __init__(self, extension: BlockExtension):
-        self._run = extension.run
-
-    async def run(self, call: BlockCall) -> Outcome:
-        return Outcome(await self._run(call.inputs))
 
 
 class Workshop:
@@ -99,6 +88,7 @@ class Workshop:
 def _call(node: Node, run: Run, inputs: dict[str, Json], execution_id: ExecutionId, progress: Progress) -> BlockCall:
     facts: dict[str, Any] = {"execution_id": execution_id, "path": run.path}
     return BlockCall(
+        execution_id=execution_id,
         path=run.path,
         attempt=run.attempt,
         config=node.block,

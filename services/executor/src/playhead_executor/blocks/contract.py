@@ -46,6 +46,7 @@ class Progress(Protocol):
 class BlockCall(msgspec.Struct, frozen=True):
     """One attempt at one block instance."""
 
+    execution_id: str
     path: str
     attempt: int
     config: Any
