@@ -4,10 +4,12 @@ import asyncio
 import logging
 
 from playhead_eventlog import open_log, open_tail
+from playhead_projector.courier import Courier
 from playhead_projector.projector import Projector
 from playhead_projector.relay import Relay
 from playhead_projector.settings import Settings
 from playhead_runtime.bus import connect_bus
+from playhead_runtime.clock import Clock
 from playhead_runtime.health import health_server
 from playhead_runtime.provision import provision_events
 
@@ -15,7 +17,7 @@ log = logging.getLogger("playhead.projector")
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Keep read models and bus copy up to date until `stop` is set.
+    """Keep read models and bus copy up to date, and carry facts between executions, until `stop` is set.
 
     Raises LogUnavailable or BusUnavailable when it cannot begin; later it waits for what is away.
     """
@@ -25,15 +27,24 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         # A tail wakes one reader.
         open_tail(event_log, url) as projector_tail,
         open_tail(event_log, url) as relay_tail,
+        open_tail(event_log, url) as courier_tail,
         connect_bus(settings.nats_url, "projector", user=settings.nats_user, password=settings.nats_password) as bus,
     ):
         projector = Projector(event_log, projector_tail, url)
         relay = Relay(event_log, relay_tail, bus, url, lambda: provision_events(bus, settings.stream_replicas))
-        checks = {"bus": bus.check, "log": event_log.ping, "read models": projector.check, "bus copy": relay.check}
+        courier = Courier(event_log, courier_tail, bus, url, Clock())
+        checks = {
+            "bus": bus.check,
+            "log": event_log.ping,
+            "read models": projector.check,
+            "bus copy": relay.check,
+            "courier": courier.check,
+        }
         async with health_server(settings.health_host, settings.health_port, checks), asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(projector.run(), name="projector"),
                 group.create_task(relay.run(), name="relay"),
+                group.create_task(courier.run(), name="courier"),
             ]
             log.info("projector ready")
             await stop.wait()

@@ -48,6 +48,24 @@ WRITE_POSITION = (
     "on conflict (projection) do update set position = excluded.position, updated_at = excluded.updated_at"
 )
 
+CREATE_WATCHES = (
+    "create table if not exists read.open_watches "
+    "(execution_id uuid, path text, watch json not null, primary key (execution_id, path))"
+)
+"""What the courier has in memory. It is derived from the log, like its checkpoint: both can be thrown away together."""
+
+READ_WATCHES = "select watch::text from read.open_watches"
+
+WRITE_WATCHES = (
+    "insert into read.open_watches select * from unnest(%b::text[]::uuid[], %b::text[], %b::text[]::json[]) "
+    "on conflict (execution_id, path) do update set watch = excluded.watch"
+)
+
+DELETE_WATCHES = (
+    "delete from read.open_watches w using unnest(%b::text[]::uuid[], %b::text[]) as gone (execution_id, path) "
+    "where w.execution_id = gone.execution_id and w.path = gone.path"
+)
+
 COLUMNS = (
     "select a.attname from pg_attribute a where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped "
     "order by a.attnum"

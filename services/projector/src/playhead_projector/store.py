@@ -6,7 +6,7 @@ is not there any more, somebody swapped, and nothing of the batch is written.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import LiteralString, cast
@@ -24,7 +24,9 @@ from playhead_projector.table import Row, Table
 PROJECTOR_LOCK = 5060
 RELAY_LOCK = 5061
 REBUILD_LOCK = 5062
-"""Advisory locks, per database: one writer of read models, one relay, one rebuild. The log's own is 5059."""
+COURIER_LOCK = 5064
+"""Advisory locks, per database: one writer of read models, one relay, one rebuild, one courier. The log's own is 5059,
+and 5063 guards the making of tables."""
 
 LOOK_AGAIN_SECONDS = 0.5
 
@@ -116,6 +118,33 @@ class Store:
 
     async def note(self, name: str, position: int) -> None:
         await self._run(queries.WRITE_POSITION, (name, position))
+
+    # -- what the courier keeps
+
+    async def create_watches(self) -> None:
+        """Make the courier's table, and that of checkpoints, if they are not there."""
+        async with self._connection.transaction():
+            await self._run(queries.LOCK_SCHEMA)
+            await self._run(queries.CREATE_CHECKPOINTS)
+            await self._run(queries.CREATE_WATCHES)
+
+    async def watches(self) -> list[str]:
+        """The open waits for events, as they were stored."""
+        return [row[0] for row in await self._fetch(queries.READ_WATCHES, ())]
+
+    async def move_courier(self, name: str, position: int, watches: Mapping[tuple[str, str], str | None]) -> None:
+        """Note how far the courier is, with the waits that changed, by execution and path; None for one that is over.
+
+        One transaction.
+        """
+        kept = [(*key, watch) for key, watch in watches.items() if watch is not None]
+        gone = [key for key, watch in watches.items() if watch is None]
+        async with self._connection.transaction():
+            if kept:
+                await self._run(queries.WRITE_WATCHES, [list(column) for column in zip(*kept, strict=True)])
+            if gone:
+                await self._run(queries.DELETE_WATCHES, [list(column) for column in zip(*gone, strict=True)])
+            await self.note(name, position)
 
     # -- tables beside the live ones
 
