@@ -3,7 +3,15 @@
 import asyncio
 from pathlib import Path
 
-from playhead_contracts.events import BlockCompleted, BlockRetryScheduled, BlockStepCompleted, IterationCompleted
+import pytest
+
+from playhead_contracts.events import (
+    BlockCompleted,
+    BlockRetryScheduled,
+    BlockStepCompleted,
+    ChildEnded,
+    IterationCompleted,
+)
 from playhead_contracts.ids import ExecutionId
 from playhead_engine.traits import BlockTraits
 from playhead_runtime.extensions import custom_block_types
@@ -141,3 +149,39 @@ async def test_a_durable_step_that_was_finished_does_not_run_again(client: Syste
     assert asked_for[1] == asked_for[2], "the step in flight runs again, with the same key"
     steps = [e.data.name for e in await client.events(execution_id) if isinstance(e.data, BlockStepCompleted)]
     assert steps == ["reserve", "ship"]
+
+
+@pytest.mark.parametrize("doomed", ["executor", "projector"])
+async def test_a_child_and_its_parent_survive_whoever_is_lost(client: System, services: Processes, doomed: str) -> None:
+    child = 'id: child\nblocks: {call: {type: http, url: "{{ input }}/child"}}\noutput: "{{ blocks.call.body.n }}"'
+    parent = """
+id: parent
+blocks:
+  before: {type: http, url: "{{ input.url }}/before", next: call}
+  call: {type: workflow, workflow: child, input: "{{ input.url }}", next: after}
+  after: {type: http, url: "{{ input.url }}/after"}
+output: "{{ blocks.call.output }}"
+"""
+    await client.publish(child)
+    await client.publish(parent)
+    async with OutsideServer() as server:
+        server.respond("/before", 200, {})
+        server.respond("/after", 200, {})
+        answered = asyncio.Event()
+        if doomed == "executor":
+            server.respond("/child", 200, {}, until=asyncio.Event())
+            server.respond("/child", 200, {"n": 7})
+        else:
+            server.respond("/child", 200, {"n": 7}, until=answered)
+        running = {name: await services.start(name, lease_seconds=1) for name in ("executor", "projector")}
+        execution_id = await client.start(parent, {"url": server.url})
+        await asked(server, 2)
+        await running[doomed].kill()
+        answered.set()
+        await services.start(doomed, lease_seconds=1)
+        state = await client.ended(execution_id)
+        paths = [request.path for request in server.requests]
+    assert (state.status, state.output) == ("completed", 7)
+    assert paths == ["/before", *["/child"] * (2 if doomed == "executor" else 1), "/after"]
+    ended = [e for e in await client.events(execution_id) if isinstance(e.data, ChildEnded)]
+    assert len(ended) == 1

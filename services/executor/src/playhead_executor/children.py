@@ -64,7 +64,8 @@ class Children:
 
     async def _admitted(self, block: WorkflowBlock, run: Run, state: ExecutionState) -> ExecutionCreated:
         published = await self._definitions.published(state.tenant, WorkflowId(block.workflow), block.version)
-        request = Request(input=run.inputs["input"], mode="async", variables=run.inputs["variables"])
+        # Whoever answers for the child is answered in the way in which its parent was started.
+        request = Request(input=run.inputs["input"], mode=state.mode, variables=run.inputs["variables"])
         return admit(
             published.graph.document,
             published.version,
