@@ -34,10 +34,11 @@ class Secrets:
         names = {reference.path[0] for reference in node.references if reference.root == "secrets"}
         if not names:
             return None
-        values = {name: self._value(name) for name in sorted(names)}
+        values = {name: self.value(name) for name in sorted(names)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _value(self, name: str) -> str | None:
+    def value(self, name: str) -> str | None:
+        """The value of one secret, as it is now; None if there is none."""
         if name in self._values or self._directory is None:
             return self._values.get(name)
         path = self._directory / name
@@ -50,7 +51,7 @@ class Secrets:
 def _forms(secret: str) -> Iterator[str]:
     """The secret as it may be found in what a block gives, longest forms first."""
     encoded = secret.encode()
-    found = {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
+    found = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
     found |= {json.dumps(secret, ensure_ascii=False)[1:-1]}
     for start in range(3):
         # Inside of a larger text, base64 shows it in one of three ways; its ends mix with what stands beside it.

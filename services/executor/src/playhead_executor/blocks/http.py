@@ -19,6 +19,7 @@ The URL, and anything else that came from the inputs, may hold secrets. Messages
 
 import asyncio
 import base64
+import logging
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -63,6 +64,9 @@ class HttpRunner:
 
     def __init__(self, allowed: AllowedAddresses | None = None, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self._max_response_bytes = max_response_bytes
+        for name in ("httpx", "httpcore"):
+            # They log every URL and header, and what is secret is in there.
+            logging.getLogger(name).setLevel(logging.WARNING)
         limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS)
         self._client = httpx.AsyncClient(
             transport=guarded_transport(allowed or AllowedAddresses(), limits),
