@@ -204,7 +204,7 @@ def test_nested_loops_run_into_the_budget_and_not_on_for_ever():
     source = "1"
     for depth in range(5):
         source = f"[1,2,3,4,5,6,7,8,9,10].map(v{depth}, {source})"
-    with pytest.raises(ExpressionFailed, match="budget"):
+    with pytest.raises(ExpressionFailed, match="10,000 steps"):
         value_of(source)
 
 
@@ -297,3 +297,13 @@ def test_evaluating_costs_microseconds_however_large_the_scope():
     expression = compile_expression("blocks.score.risk > 50")
     best = min(timeit.repeat(lambda: expression.evaluate(scope), number=1_000, repeat=5)) / 1_000
     assert best < 30e-6
+
+
+def test_an_expression_that_costs_too_much_is_a_failure_that_names_the_limit():
+    scope = Scope(input=list(range(200)), variables={}, execution={}, blocks={}, absent=frozenset())
+    with pytest.raises(ExpressionFailed, match="10,000 steps"):
+        compile_expression("input.all(a, input.all(b, a + b >= 0))").evaluate(scope)
+    long = Scope(input=list(range(2001)), variables={}, execution={}, blocks={}, absent=frozenset())
+    with pytest.raises(ExpressionFailed, match=r"input has more than 2,000 items"):
+        compile_expression("input.map(x, x + 1)").evaluate(long)
+    assert compile_expression("size(input)").evaluate(long) == 2001

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playhead_contracts.errors import Fault, InvalidDocument
@@ -15,6 +15,7 @@ from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import BaseBlock, ConditionBlock, CustomBlock, HumanBlock, WaitBlock, WorkflowDocument
 from playhead_contracts.workflow_text import MAX_NODES, canonical_json, digest_of, read_document
 from playhead_engine.documents import BlockTraits, check, parse
+from playhead_engine.graph import build_graph
 from playhead_engine.limits import DEFAULT_LIMITS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "refund-review.yaml"
@@ -238,7 +239,7 @@ def test_the_example_is_free_of_faults_and_warnings():
             document(a=function(), b=function(inputs={"x": "{{ blocks.a.x }}"})),
             "#/blocks/b/inputs/x", "depends on timing", "let an edge lead from a to b",
         ),
-        (document(a=function(inputs={"x": "{{ blocks.a.x }}"})), "#/blocks/a/inputs/x", "depends on timing", None),
+        (document(a=function(inputs={"x": "{{ blocks.a.x }}"})), "#/blocks/a/inputs/x", "reads itself", None),
         (document(a=function(inputs={"x": "{{ secrets.k }}"})), "#/blocks/a/inputs/x", "would be recorded", None),
         ({**document(a=function()), "output": "{{ secrets.k }}"}, "#/output", "would be recorded", None),
         ({**document(a=function()), "input": {"type": "objekt"}}, "#/input/type", "not JSON Schema", None),
@@ -247,7 +248,7 @@ def test_the_example_is_free_of_faults_and_warnings():
             document(a={"type": "human", "message": "m", "form": {"type": "array"}}),
             "#/blocks/a/form/type", "`type: object`", None,
         ),
-        ({"id": "a b", "blocks": {"a": function()}}, "#/id", "should match pattern", None),
+        ({"id": "a b", "blocks": {"a": function()}}, "#/id", "should be letters", None),
         ({"id": "a", "blocks": {}}, "#/blocks", "should not be empty", None),
         ({"id": "a", "blocks": [1]}, "#/blocks", "should be a mapping", None),
     ],
@@ -345,3 +346,63 @@ def test_a_check_of_anything_finds_a_document_or_faults(raw: dict[str, Any]):
 def test_a_check_of_any_blocks_finds_a_document_or_faults(blocks: dict[str, Any]):
     checked = check({"id": "any", "blocks": blocks})
     assert (checked.document is None) == bool(checked.faults)
+
+
+NAMES = ("a", "b", "c")
+PLAIN_KINDS = ["function", "http", "human", "note", "wait"]
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8).map(lambda text: text.replace("{", ""))
+
+
+@st.composite
+def bodies(draw: st.DrawFn, prefix: str = "", depth: int = 2) -> dict[str, Any]:
+    """Blocks as people write them, containers within containers, with texts of every kind."""
+    blocks: dict[str, Any] = {}
+    names = [prefix + name for name in NAMES[: draw(st.integers(1, 3))]]
+    for index, name in enumerate(names):
+        kind = draw(
+            st.sampled_from(["function", "http", "human", "note", "wait"] + (["loop", "parallel"] if depth else []))
+        )
+        texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8).map(
+            lambda text: text.replace("{", "")
+        )
+        block: dict[str, Any] = {"type": kind}
+        match kind:
+            case "function":
+                block |= {
+                    "code": "1",
+                    "inputs": draw(st.dictionaries(texts, st.one_of(texts, st.integers(-9, 9)), max_size=2)),
+                }
+            case "http":
+                block |= {"url": "http://x", "body": draw(st.one_of(st.none(), st.booleans(), texts, st.lists(texts)))}
+            case "human":
+                block |= {"message": "?" + draw(texts)}
+            case "note":
+                block |= {"text": draw(texts)}
+            case "wait":
+                block |= {"for": "1m30s"}
+            case "loop":
+                block |= {"for": draw(st.integers(0, 5)), "blocks": draw(bodies(f"{name}_", depth - 1))}
+            case _:
+                items = draw(st.lists(texts, max_size=2))
+                block |= {"collection": items, "blocks": draw(bodies(f"{name}_", depth - 1))}
+        later = names[index + 1 :]
+        if later and kind != "note":
+            block["next"] = draw(st.sampled_from(later))
+        blocks[name] = block
+    for block in blocks.values():
+        if "next" in block and blocks[block["next"]]["type"] == "note":
+            del block["next"]
+    return blocks
+
+
+@given(bodies(), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_a_document_survives_yaml_and_json_with_the_same_digest(blocks: dict[str, Any], flow: bool) -> None:
+    raw = {"id": "w", "blocks": blocks}
+    as_yaml = read_document(yaml.safe_dump(raw, allow_unicode=True, default_flow_style=flow).encode(), "yaml")
+    as_json = read_document(canonical_json(as_yaml), "json")
+    back = read_document(yaml.safe_dump(as_json, sort_keys=False).encode(), "yaml")
+    assert digest_of(as_yaml) == digest_of(as_json) == digest_of(back) == digest_of(raw)
+    document = parse(raw)
+    assert parse(as_json) == document
+    assert len(list(build_graph(document).all_nodes())) == str(raw).count("'type': ") - str(raw).count("'type': 'note'")

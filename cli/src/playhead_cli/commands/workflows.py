@@ -46,7 +46,11 @@ def validate(file: File, url: Url = DEFAULT_URL, as_json: AsJson = False) -> Non
         print_json(answer.body)
     else:
         console = screen()
-        console.print("[green]valid[/]" if found.valid else f"[red]not valid: {len(found.errors)} faults[/]")
+        console.print(
+            "[green]valid[/]"
+            if found.valid
+            else f"[red]not valid: {len(found.errors)} fault{'' if len(found.errors) == 1 else 's'}[/]"
+        )
         show_faults(console, found.errors)
         if found.warnings:
             console.print("warnings:")

@@ -94,7 +94,13 @@ _DURATION_SCHEMA = WithJsonSchema({"type": "string", "examples": ["30s", "15m", 
 Duration = Annotated[timedelta, BeforeValidator(_as_duration), _DURATION_SCHEMA]
 """A length of time. Written as `parse_duration` reads it."""
 
+
+def _is_route_name(name: str) -> str:
+    return name if name == ELSE else _is_case_name(name)
+
+
 Text = Annotated[str, Field(min_length=1)]
+RouteName = Annotated[str, AfterValidator(_is_route_name)]
 CaseName = Annotated[str, AfterValidator(_is_case_name)]
 BlockId = Annotated[str, Field(pattern=BLOCK_ID_PATTERN)]
 
@@ -295,7 +301,7 @@ class RouterBlock(BaseBlock, frozen=True):
 
     type: Literal["router"]
     route: Text
-    next: Annotated[dict[CaseName | Literal["else"], Targets], Field(min_length=1)]
+    next: Annotated[dict[RouteName, Targets], Field(min_length=1)]
 
     @property
     def handles(self) -> dict[str, tuple[str, ...]]:

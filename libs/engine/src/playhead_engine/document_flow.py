@@ -148,9 +148,10 @@ def _block_faults(body: Outline, text: Text, reference: Reference) -> Iterator[F
         if block_id in around.ids:
             if around.blocks.get(block_id, {}).get("type") == "note":
                 yield Fault(where, f"blocks.{block_id} is a note, and notes give nothing")
+            elif reader == block_id:
+                yield Fault(where, f"{block_id} reads itself, and has no value before it is done")
             elif reader is not None and block_id not in around.upstream_of(reader):
-                what = "itself" if reader == block_id else reader
-                detail = f"blocks.{block_id} does not lead to {what}, so whether it has a value depends on timing"
+                detail = f"blocks.{block_id} does not lead to {reader}, so whether it has a value depends on timing"
                 yield Fault(where, detail, f"let an edge lead from {block_id} to {reader}, directly or not")
             return
         if around.owner == block_id:

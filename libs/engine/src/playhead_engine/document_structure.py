@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json
-from playhead_contracts.ids import BLOCK_ID_PATTERN
+from playhead_contracts.ids import BLOCK_ID_PATTERN, EVENT_TYPE_PATTERN, TOKEN_PATTERN
 from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import (
     BLOCK_MODELS,
@@ -27,6 +27,11 @@ from playhead_engine.traits import BlockTraits
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _META = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
+_SAID = {
+    TOKEN_PATTERN: "letters, digits, - and _, at most 64 of them",
+    EVENT_TYPE_PATTERN: "names of letters, digits, - and _, with dots between them",
+}
+"""What people are told in place of a pattern."""
 _BLOCK_ID = re.compile(BLOCK_ID_PATTERN)
 
 
@@ -181,6 +186,8 @@ def _fault(error: ErrorDetails, model: type[BaseModel], place: Place) -> Fault:
             return Fault(where, f"there is no field {name!r} here", hint)
         case "missing":
             return Fault(where, "is required")
+        case "string_pattern_mismatch" if (said := _SAID.get(str(error.get("ctx", {}).get("pattern")))) is not None:
+            return Fault(where, f"should be {said}")
         case "too_short" | "string_too_short":
             return Fault(where, "should not be empty")
         case _:
@@ -192,4 +199,5 @@ def _plain(message: str) -> str:
     plain = message.replace("valid dictionary", "mapping")
     for prefix in ("Value error, ", "Input ", "String "):
         plain = plain.removeprefix(prefix)
+    plain = re.sub(r" or instance of \w+", "", plain)
     return re.sub(r"datetime\.timedelta\((?:seconds=)?(\d+)\)", r"\1s", plain)

@@ -44,6 +44,9 @@ _EITHER: Mapping[str, tuple[str, ...]] = {"loop": ("for", "for_each"), "parallel
 """The fields in which text is an expression, unless it is a template."""
 
 
+_NOTE: Mapping[str, Json] = {"type": "note"}
+
+
 class Edge(msgspec.Struct, frozen=True):
     """One edge, and where it is written."""
 
@@ -122,7 +125,7 @@ class Outline:
     def followers(self) -> Mapping[str, tuple[Edge, ...]]:
         """The edges of each block that lead to a block."""
         return {
-            block_id: tuple(edge for edge in edges if edge.target in self.blocks)
+            block_id: tuple(edge for edge in edges if self.blocks.get(edge.target, _NOTE).get("type") != "note")
             for block_id, edges in _grouped((edge.source, edge) for edge in self.edges).items()
         }
 
