@@ -118,6 +118,34 @@ async def test_a_start_at_fault_is_refused_and_nothing_is_recorded(
     assert await log.last_position() == before
 
 
+async def test_a_body_that_is_too_large_is_told_how_much_is_taken(client: httpx.AsyncClient) -> None:
+    problem = assert_problem(await client.post("/v1/workflows/two/executions", content=b"x" * 2_000_000), 413)
+    assert (problem["limit"], problem["limit_bytes"]) == ("max_body_bytes", 1024 * 1024)
+    assert "1,048,576 bytes" in problem["detail"]
+    assert "PLAYHEAD_MAX_BODY_BYTES" in problem["detail"]
+
+
+async def test_a_document_beyond_a_limit_is_refused_and_the_limit_is_named(
+    database: Database, nats_url: str, bus: Bus, log: EventLog
+) -> None:
+    blocks = "".join(f"  b{number}: {{type: function, code: '1'}}\n" for number in range(3))
+    loop = "each: {type: loop, for: 1, blocks: {inner: {type: loop, for: 1, blocks: {a: {type: function, code: '1'}}}}}"
+    beyond = {
+        "max_blocks": f"id: w\nblocks:\n{blocks}  b3: {{type: note, text: x}}\n",
+        "max_depth": f"id: w\nblocks: {{{loop}}}",
+    }
+    async with gateway(database.service_url, nats_url, max_document_bytes=1024, max_blocks=3, max_depth=1) as client:
+        for kind in ("", "/validate"):
+            large = f"id: w\nblocks:\n{blocks}# {'x' * 1024}"
+            problem = assert_problem(await client.post(f"/v1/workflows{kind}", content=large, headers=YAML), 413)
+            assert (problem["limit"], problem["limit_bytes"]) == ("max_document_bytes", 1024)
+        for name, text in beyond.items():
+            problem = assert_problem(await client.post("/v1/workflows", content=text, headers=YAML), 422)
+            assert name in problem["errors"][0]["detail"]
+        assert await log.last_position() == 0
+        assert await publish(client, f"id: w\nblocks:\n{blocks}") == 1
+
+
 async def test_every_unknown_member_is_named_at_its_place(client: httpx.AsyncClient) -> None:
     problem = assert_problem(await client.post("/v1/workflows/two/executions", json={"inputs": 1, "mod": 2}), 422)
     assert [error["pointer"] for error in problem["errors"]] == ["#/inputs", "#/mod"]

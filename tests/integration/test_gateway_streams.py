@@ -4,19 +4,23 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import httpx
+import msgspec
 import psycopg
 import pytest
 
 from playhead_contracts import subjects
-from playhead_contracts.events import ExecutionCompleted
-from playhead_contracts.ids import ExecutionId
+from playhead_contracts.commands import Chunk
+from playhead_contracts.events import ExecutionCompleted, ExecutionPaused, PauseRequested
+from playhead_contracts.ids import BlockPath, ExecutionId, PauseId
 from playhead_eventlog import EventLog, open_log
 from playhead_gateway.follow import Follows
 from playhead_gateway.problems import Stopping
 from playhead_runtime.bus import Bus, NobodyThere
 from playhead_runtime.embedded_nats import NatsServer
+from playhead_runtime.ids import new_id
 from tests.conftest import Database
 from tests.door import (
+    ASKING,
     TENANT,
     TWO_BLOCKS,
     Pen,
@@ -24,6 +28,7 @@ from tests.door import (
     assert_problem,
     done,
     gateway,
+    keyed,
     publish,
     sent_events,
     start_async,
@@ -200,6 +205,76 @@ async def test_a_follower_that_left_listens_no_more(client: httpx.AsyncClient, b
         return False
 
     await eventually(nobody_listens)
+
+
+def chunk(execution_id: ExecutionId, index: int) -> bytes:
+    """A piece of what a block is about to give, as executors and workers tell it."""
+    said = Chunk(execution_id=execution_id, path=BlockPath("first"), attempt=1, index=index, content={"n": index})
+    return msgspec.json.encode(said)
+
+
+async def test_chunks_come_between_the_facts_and_have_no_id(client: httpx.AsyncClient, pen: Pen, bus: Bus) -> None:
+    execution_id = await start_async(client, "two", START)
+    live = subjects.live(TENANT, execution_id)
+    async with client.stream("GET", f"/v1/executions/{execution_id}/stream") as response:
+        events = sent_events(response)
+        seen = [await anext(events)]
+        await pen.write(execution_id, started())
+        await bus.publish(live, chunk(execution_id, 0))
+        await bus.publish(live, chunk(execution_id, 1) + b"\n" + chunk(execution_id, 2))
+        await pen.write(execution_id, done("first", {"a": 1}), done("second", {"b": 2}), ExecutionCompleted(output=1))
+        seen += [event async for event in events]
+    facts = [event for event in seen if event.event != "block.chunk"]
+    chunks = [event for event in seen if event.event == "block.chunk"]
+    assert [event.data for event in facts] == await pen.frames(execution_id)
+    assert [event.id for event in facts] == [1, 2, 3, 4, 5]
+    assert [event.data.encode() for event in chunks] == [chunk(execution_id, index) for index in range(3)]
+    assert {event.id for event in chunks} == {None}
+    assert [event.id for event in await follow(client, execution_id)] == [1, 2, 3, 4, 5]
+
+
+async def test_what_is_no_chunk_is_passed_over(client: httpx.AsyncClient, pen: Pen, bus: Bus) -> None:
+    execution_id = await start_async(client, "two", START)
+    live = subjects.live(TENANT, execution_id)
+    spaced = chunk(execution_id, 0).replace(b",", b",\r")
+    async with client.stream("GET", f"/v1/executions/{execution_id}/stream") as response:
+        events = sent_events(response)
+        seen = [await anext(events)]
+        for said in (b"", b"no JSON", b"\xff", b'{"chunk":true}', b'{"type":"x\\nid: 9"}', b"[" * 100_000, spaced):
+            await bus.publish(live, said)
+        await pen.run_two(execution_id)
+        seen += [event async for event in events]
+    assert [event.id for event in seen if event.id is not None] == [1, 2, 3, 4, 5]
+    assert [event.data.encode() for event in seen if event.id is None] == [chunk(execution_id, 0)]
+
+
+async def test_a_sync_call_takes_no_notice_of_chunks(client: httpx.AsyncClient, pen: Pen, bus: Bus) -> None:
+    execution_id = keyed("two", "c-1")
+    call = client.post("/v1/workflows/two/executions", json=START, headers={"idempotency-key": "c-1"})
+    waiting = asyncio.create_task(call)
+    await pen.created(execution_id)
+    for index in range(3):
+        await bus.publish(subjects.live(TENANT, execution_id), chunk(execution_id, index))
+    await pen.run_two(execution_id)
+    assert (await waiting).json()["status"] == "completed"
+
+
+async def test_a_stream_ends_with_the_pause_even_if_a_chunk_comes_after_it(
+    client: httpx.AsyncClient, pen: Pen, bus: Bus
+) -> None:
+    await publish(client, ASKING)
+    execution_id = keyed("asking", "c-2")
+    body, headers = {"mode": "stream"}, {"idempotency-key": "c-2"}
+    async with client.stream("POST", "/v1/workflows/asking/executions", json=body, headers=headers) as response:
+        events = sent_events(response)
+        seen = [await anext(events)]
+        pause_id = PauseId(new_id())
+        asked = PauseRequested(pause_id=pause_id, path=BlockPath("ask"), message="Pay?", digest="sha256:0")
+        paused = ExecutionPaused(epoch=1, pauses=(pause_id,))
+        frames = (await pen.write(execution_id, started(), asked, paused, live=False)).frames
+        await bus.publish(subjects.live(TENANT, execution_id), b"\n".join((*frames, chunk(execution_id, 0))))
+        seen += [event async for event in events]
+    assert [event.id for event in seen if event.id is not None] == [1, 2, 3, 4]
 
 
 async def test_a_slow_reader_misses_nothing(log: EventLog, bus: Bus, pen: Pen, client: httpx.AsyncClient) -> None:

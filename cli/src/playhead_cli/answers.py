@@ -36,7 +36,10 @@ class Validation(msgspec.Struct, frozen=True):
 
 
 class OpenPause(msgspec.Struct, frozen=True, kw_only=True):
+    """A question. `execution_id` is that of a child execution, if that is who asks."""
+
     pause_id: str
+    execution_id: str
     path: str
     message: str
     form: dict[str, Json] | None = None
@@ -46,7 +49,6 @@ class OpenPause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InboxPause(OpenPause, frozen=True, kw_only=True):
-    execution_id: str
     workflow_id: str
     status: str
 

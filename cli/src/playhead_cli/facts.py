@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from playhead_contracts.commands import Chunk
 from playhead_contracts.events import Actor, Json
 
 TERMINAL = frozenset({"execution.completed", "execution.failed", "execution.cancelled", "execution.timed_out"})
@@ -35,6 +36,11 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
 def read_fact(frame: bytes | msgspec.Raw) -> Fact:
     """A fact from its stored bytes."""
     return msgspec.json.decode(frame, type=Fact)
+
+
+def read_chunk(frame: bytes) -> Chunk:
+    """A piece of what a block is about to give."""
+    return msgspec.json.decode(frame, type=Chunk)
 
 
 def compact(value: Json, limit: int = 90) -> str:

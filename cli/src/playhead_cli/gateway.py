@@ -165,7 +165,11 @@ class Gateway:
 
     def _post_request(self, path: str, body: Mapping[str, Json], headers: Mapping[str, str] | None) -> httpx.Request:
         given = {name: value for name, value in body.items() if value is not None}
-        sent = {"content-type": "application/json", **(headers or {})}
+        # As bytes: httpx takes only ASCII for text, and a variable may be any.
+        sent = [
+            (name.encode(), value.encode())
+            for name, value in {"content-type": "application/json", **(headers or {})}.items()
+        ]
         return self._http.build_request("POST", path, content=msgspec.json.encode(given), headers=sent)
 
     def _call(self, request: httpx.Request) -> Answer:

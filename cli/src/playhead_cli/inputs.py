@@ -1,11 +1,15 @@
 """What people give on the command line: JSON in place, in a file, or piped in."""
 
 import json
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from playhead_contracts.errors import PlayheadError
 from playhead_contracts.events import Json
+
+_VARIABLE = re.compile(r"\w+", re.ASCII)
 
 
 class BadInput(PlayheadError):
@@ -31,6 +35,19 @@ def read_object(option: str, text: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise BadInput(f"{option} takes a JSON object, such as '{{\"approved\": true}}'")
     return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def variable_headers(settings: Iterable[str]) -> dict[str, str]:
+    """Headers for `NAME=VALUE` each: the gateway knows what types the variables have. Raises BadInput."""
+    headers: dict[str, str] = {}
+    for setting in settings:
+        name, sign, value = setting.partition("=")
+        if not sign or not _VARIABLE.fullmatch(name):
+            raise BadInput(f"--var takes NAME=VALUE, and not {setting!r}")
+        if not value.isprintable() or value != value.strip():
+            raise BadInput(f"--var {name}: a value of several lines, or with space around it, goes into --variables")
+        headers[f"x-playhead-var-{name.replace('_', '-')}"] = value
+    return headers
 
 
 def read_file(path: Path) -> bytes:

@@ -23,6 +23,7 @@ from playhead_cli.answers import (
     State,
 )
 from playhead_cli.facts import Fact, compact
+from playhead_contracts.commands import Chunk
 from playhead_contracts.errors import PlayheadError, Refused
 from playhead_contracts.events import Json
 
@@ -137,7 +138,7 @@ def show_result(console: Console, result: Result) -> None:
     if result.output is not None:
         console.print(Text(pretty(result.output)))
     for pause in result.pauses:
-        show_pause(console, pause, result.execution_id)
+        show_pause(console, pause, pause.execution_id)
 
 
 def show_pause(console: Console, pause: OpenPause, execution_id: str) -> None:
@@ -205,6 +206,11 @@ def fact_line(fact: Fact) -> Text:
     """One event as a line, for those who watch."""
     version, at, kind, block, _ = timeline_row(fact)
     return Text.assemble((f"{version:>4}  {at}  ", "dim"), kind, f"  {block}  " if block else "  ", fact.detail)
+
+
+def chunk_line(chunk: Chunk) -> Text:
+    """A piece of what a block is about to give, beneath the events."""
+    return Text.assemble((f"{'':>4}  {'':>12}  ", "dim"), "block.chunk", f"  {chunk.path}  ", compact(chunk.content))
 
 
 def executions_table(executions: Iterable[ExecutionLine]) -> Table:

@@ -87,7 +87,7 @@ def _announce(system: "LocalSystem", address: "Address", *, as_json: bool) -> No
 
     if as_json:
         print_json(
-            {"url": system.url, "data": str(system.data), "pid": os.getpid()}
+            {"url": system.url, "nats_url": system.nats_url, "data": str(system.data), "pid": os.getpid()}
             | ({"api_key": system.new_key} if system.new_key else {})
         )
         return
@@ -106,6 +106,7 @@ def _announce(system: "LocalSystem", address: "Address", *, as_json: bool) -> No
         "playhead pauses",
         "playhead verify" if system.data == DEFAULT_DATA else f"playhead verify --data {system.data}",
     ]
+    console.print(f"workers and consumers: [bold]PLAYHEAD_NATS_URL={escape(system.nats_url)}[/]", soft_wrap=True)
     console.print("in another terminal, for example:")
     for line in lines:
         console.print(f"  {line}", markup=False, soft_wrap=True)

@@ -33,15 +33,39 @@ def run(
     key: Annotated[
         str | None, typer.Option("--idempotency-key", help="The same key again is the same execution.")
     ] = None,
+    var: Annotated[
+        list[str] | None, typer.Option("--var", help="NAME=VALUE: a variable, as the type that the workflow declares.")
+    ] = None,
+    variables: Annotated[
+        str | None, typer.Option("--variables", help="Variables as a JSON object, @FILE, or - for standard input.")
+    ] = None,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", help="A block whose output is wanted, in place of the last ones.")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="Stop if it takes longer, such as 30s or 2h.")
+    ] = None,
+    max_concurrency: Annotated[
+        int | None, typer.Option("--max-concurrency", min=1, help="At most so many blocks at once.")
+    ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Run a workflow. Exit code 1 if it failed."""
     from playhead_cli.gateway import Gateway
-    from playhead_cli.inputs import read_json
+    from playhead_cli.inputs import read_json, read_object, variable_headers
 
-    body = {"input": None if input_ is None else read_json("--input", input_), "version": version}
-    headers = {"idempotency-key": key} if key else {}
+    body = {
+        "input": None if input_ is None else read_json("--input", input_),
+        "version": version,
+        "variables": None if variables is None else read_object("--variables", variables),
+        "outputs": output or None,
+        "timeout": timeout,
+        "max_concurrency": max_concurrency,
+    }
+    headers = variable_headers(var or ())
+    if key:
+        headers["idempotency-key"] = key
     path = f"/v1/workflows/{workflow}/executions"
     with Gateway(url) as gateway:
         _start(gateway, path, body, headers, mode, follow=follow, as_json=as_json)
@@ -50,6 +74,7 @@ def run(
 def runs(
     workflow: Annotated[str | None, typer.Option("--workflow", help="Only of this workflow.")] = None,
     status: Annotated[str | None, typer.Option("--status", help="Only with this status.")] = None,
+    parent: Annotated[str | None, typer.Option("--parent", help="Only children of this execution.")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Created at this time or later (RFC 3339).")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Created before this time (RFC 3339).")] = None,
     limit: Limit = 20,
@@ -67,6 +92,7 @@ def runs(
             "/v1/executions",
             workflow=workflow,
             status=status,
+            parent=parent,
             since=since,
             until=until,
             limit=limit,
@@ -115,7 +141,10 @@ def watch(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Show events as they happen, to the last one. Survives a restart of the gateway."""
+    """Show events as they happen, and pieces of outputs on their way, to the last one.
+
+    Survives a restart of the gateway.
+    """
     from playhead_cli.gateway import Gateway
 
     with Gateway(url) as gateway:
@@ -258,8 +287,8 @@ def _start(
 
 def print_events(told: "Iterable[Told]", *, as_json: bool) -> None:
     """Print events as they come. Exits with 1 when the last one is a failure."""
-    from playhead_cli.facts import read_fact
-    from playhead_cli.screen import fact_line, print_json, screen
+    from playhead_cli.facts import read_chunk, read_fact
+    from playhead_cli.screen import chunk_line, fact_line, print_json, screen
 
     console = screen()
     for each in told:
@@ -267,6 +296,8 @@ def print_events(told: "Iterable[Told]", *, as_json: bool) -> None:
             print_json(each.data)
         elif each.event_id:
             console.print(fact_line(read_fact(each.data)), soft_wrap=True)
+        else:
+            console.print(chunk_line(read_chunk(each.data)), soft_wrap=True)
         if each.is_last and each.event.partition(".")[2] in _FAILED:
             raise typer.Exit(1)
 

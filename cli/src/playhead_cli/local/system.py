@@ -65,9 +65,13 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class LocalSystem(msgspec.Struct, frozen=True):
-    """A running system. `new_key` is an API key that was made just now, and cannot be seen again."""
+    """A running system. `new_key` is an API key that was made just now, and cannot be seen again.
+
+    `nats_url` is for workers and consumers on the bus, with a password that is of this data directory alone.
+    """
 
     url: str
+    nats_url: str
     data: Path
     new_key: str | None
 
@@ -86,7 +90,7 @@ async def local_system(data: Path, address: Address, say: Say) -> AsyncGenerator
         new_key = None if address.is_open else await _first_key(servers.database_url)
         async with _services(logs, _environ(servers, address), say):
             await _gateway_ready(address.url)
-            yield LocalSystem(address.url, data, new_key)
+            yield LocalSystem(address.url, servers.nats_url, data, new_key)
 
 
 @asynccontextmanager

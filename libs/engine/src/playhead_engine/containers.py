@@ -17,6 +17,7 @@ from playhead_engine.graph import Node
 from playhead_engine.instance_scope import CannotBegin, Place, scope_of
 from playhead_engine.limits import Limits
 from playhead_engine.state import BlockStatus, ContainerState, ExecutionState
+from playhead_engine.variables import kind_of
 
 DEFAULT_ITERATIONS = 1_000
 """The safety limit of `while` and `do_while`, whose number of iterations nobody knows beforehand."""
@@ -186,7 +187,7 @@ def _items(field: str, value: Json, limits: Limits) -> list[Json]:
             raise CannotBegin(
                 BlockError(
                     type="collection_invalid",
-                    message=f"{field}: should be a list or an object, and is {_kind(value)}",
+                    message=f"{field}: should be a list or an object, and is {_said(value)}",
                     details={"field": field},
                 )
             )
@@ -204,7 +205,7 @@ def _count(field: str, value: Json) -> int:
         raise CannotBegin(
             BlockError(
                 type="count_invalid",
-                message=f"{field}: should be a whole number from 0 on, and is {_kind(value)}",
+                message=f"{field}: should be a whole number from 0 on, and is {_said(value)}",
                 details={"field": field},
             )
         )
@@ -227,20 +228,9 @@ def _check_count(block: LoopBlock | ParallelBlock, count: int, limits: Limits) -
         )
 
 
-def _kind(value: Json) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return str(value)
-        case str():
-            return "text"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
+def _said(value: Json) -> str:
+    """A value as it is told: a number as it stands, all else by its kind."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else kind_of(value)
 
 
 def _text(moment: datetime) -> str:

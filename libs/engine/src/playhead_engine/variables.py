@@ -43,13 +43,13 @@ def type_faults(declared: Mapping[str, Json], given: Mapping[str, Json]) -> tupl
 def from_text(default: Json, text: str) -> Json:
     """The value that a text stands for, for a variable with this default: text as it is, anything else as JSON.
 
-    Raises ValueError with what would be right.
+    Raises ValueError that says what it should be.
     """
     if default is None or isinstance(default, str):
         return text
     try:
         value: Json = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         value = text
     if not fits(default, value):
         raise ValueError(f"should be {kind_of(default)}, written as JSON")

@@ -20,7 +20,7 @@ from playhead_gateway.definitions import Definitions
 from playhead_gateway.follow import Follows
 from playhead_gateway.problems import on_error
 from playhead_gateway.read_models import open_read_models
-from playhead_gateway.routes import executions, health, pauses, workflows
+from playhead_gateway.routes import events, executions, health, pauses, workflows
 from playhead_gateway.routes.openapi import openapi_config
 from playhead_gateway.services import Services
 from playhead_gateway.settings import Settings
@@ -96,7 +96,7 @@ async def open_services(settings: Settings, traits: Mapping[str, BlockTraits]) -
             bus=bus,
             clock=clock,
             follows=Follows(event_log, bus),
-            definitions=Definitions(event_log, clock, traits),
+            definitions=Definitions(event_log, clock, traits, settings.limits()),
             read_models=read_models,
             access=Access(read_models, settings.open_tenant),
             checks={"bus": bus.check, "log": event_log.ping, "migrations": migrated},
@@ -106,7 +106,7 @@ async def open_services(settings: Settings, traits: Mapping[str, BlockTraits]) -
 def build_app(services: Services) -> Litestar:
     """The ASGI application."""
     return Litestar(
-        [workflows.ROUTER, executions.ROUTER, pauses.ROUTER, health.ROUTER],
+        [workflows.ROUTER, executions.ROUTER, pauses.ROUTER, events.ROUTER, health.ROUTER],
         state=State({"services": services}, deep_copy=False),
         exception_handlers={Exception: on_error},
         openapi_config=openapi_config(version("playhead-gateway")),

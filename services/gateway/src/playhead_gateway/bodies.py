@@ -1,6 +1,7 @@
 """What callers send: the bodies of requests, decoded strictly. What is not known is refused, never ignored."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,9 +21,13 @@ T = TypeVar("T", bound="Body")
 _UNKNOWN = re.compile(r"Object contains unknown field")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _BYTE = re.compile(r"\(byte (\d+)\)")
-VARIABLE_HEADER = "x-playhead-var-"
 _KEY = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _LONGEST_KEY = 255
+
+VARIABLE_HEADER = "x-playhead-var-"
+"""Begins the names of headers that set variables, in lower case."""
+
+_HINTS = {"#/timeout": "a duration has a unit: write 30s, 15m, 1h30m or PT15M"}
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,28 +126,65 @@ def read_timeout(text: str | None) -> timedelta | None:
     return timeout
 
 
-def read_variables(headers: Iterable[tuple[str, str]], declared: Mapping[str, Json]) -> dict[str, Json]:
-    """The variables in `X-Playhead-Var-NAME` headers, as the types that the workflow declares.
+def read_variable_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The texts in `X-Playhead-Var-NAME` headers, by name in lower case and with `_` for `-`: headers know no case.
 
-    Names of headers know no case, and `-` stands for `_` too: they are matched with the names that are declared. Raises
-    InvalidRequest for a value that is not of its variable's type.
+    Raises InvalidRequest for a variable that is said twice.
     """
-    found: dict[str, Json] = {}
-    names = {_plain_name(name): name for name in declared}
+    found: dict[str, str] = {}
+    faults: list[Fault] = []
     for header, text in headers:
-        written = header[len(VARIABLE_HEADER) :]
-        name = names.get(_plain_name(written), written)
-        try:
-            found[name] = from_text(declared.get(name), text)
-        except ValueError as exc:
-            raise InvalidRequest(
-                f"the header {header} does not fit", errors=[Fault(pointer("variables", name), str(exc))]
-            ) from exc
+        if not header.lower().startswith(VARIABLE_HEADER):
+            continue
+        name = _plain_name(header[len(VARIABLE_HEADER) :])
+        if not name or name in found:
+            detail = f"the header {header} " + ("is there twice" if name else "names no variable")
+            faults.append(Fault(pointer("variables", name), detail))
+        found[name] = _utf8(text)
+    if faults:
+        raise InvalidRequest("the headers do not say one value for each variable", errors=faults)
     return found
+
+
+def typed_variables(
+    texts: Mapping[str, str], declared: Mapping[str, Json], given: Mapping[str, Json]
+) -> dict[str, Json]:
+    """The variables of a run: those `given` in the body, and of the headers' `texts` those that are not.
+
+    A text becomes what the declared default is: a number, true or false, a list or an object. One that the workflow
+    does not declare stays text, under the name as it is here. Raises InvalidRequest, which names every header at fault.
+    """
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name in declared:
+        names[_plain_name(name)].append(name)
+    found: dict[str, Json] = {}
+    faults: list[Fault] = []
+    for plain, text in texts.items():
+        header = f"the header {VARIABLE_HEADER}{plain.replace('_', '-')}"
+        name, *others = names.get(plain, [plain])
+        if others:
+            detail = f"{header} can be any of {', '.join((name, *others))}: say it in the body"
+            faults.append(Fault(pointer("variables", plain), detail))
+        elif name not in given:
+            try:
+                found[name] = from_text(declared.get(name), text)
+            except ValueError as exc:
+                faults.append(Fault(pointer("variables", name), f"{header} {exc}"))
+    if faults:
+        raise InvalidRequest("the headers do not fit the variables of the workflow", errors=faults)
+    return found | dict(given)
 
 
 def _plain_name(name: str) -> str:
     return name.lower().replace("-", "_")
+
+
+def _utf8(header: str) -> str:
+    """A header's value as it was meant: servers decode bytes as Latin-1, and clients send UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def media_type(content_type: str | None) -> str:
@@ -169,7 +211,8 @@ def _faults(error: msgspec.ValidationError, body: bytes, kind: type[Body]) -> li
         sent: dict[str, Any] = msgspec.json.decode(body)
         hint = f"members: {', '.join(known)}"
         return [Fault(pointer(name), "unknown member", hint) for name in sent if name not in known]
-    return [Fault(_pointer(place), text)]
+    where = _pointer(place.removesuffix("`"))
+    return [Fault(where, text, _HINTS.get(where))]
 
 
 def _pointer(place: str) -> str:

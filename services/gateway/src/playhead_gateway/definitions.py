@@ -19,6 +19,7 @@ from playhead_contracts.workflow import WorkflowDocument
 from playhead_contracts.workflow_text import digest_of
 from playhead_engine import documents
 from playhead_engine.graph import Graph, build_graph
+from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import GENESIS, EventLog, RawEvent, StreamHead
 from playhead_gateway.problems import WorkflowUnknown
@@ -51,10 +52,19 @@ class PublishedVersion(msgspec.Struct, frozen=True):
 class Definitions:
     """The published versions of all tenants; the most recently used `capacity` of them in memory."""
 
-    def __init__(self, log: EventLog, clock: Clock, custom: Mapping[str, BlockTraits], *, capacity: int = 512):
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        custom: Mapping[str, BlockTraits],
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        capacity: int = 512,
+    ):
         self._log = log
         self._clock = clock
         self.custom = custom
+        self.limits = limits
         self._capacity = capacity
         self._kept: OrderedDict[tuple[TenantId, WorkflowId, int], Definition] = OrderedDict()
         self._newest: dict[tuple[TenantId, WorkflowId], int] = {}
@@ -65,7 +75,7 @@ class Definitions:
         The same document as the newest version is that version. An older one again is a new version, for it is to be
         the newest. Raises InvalidDocument and LogUnavailable.
         """
-        document = documents.parse(raw, self.custom)
+        document = documents.parse(raw, self.custom, self.limits)
         workflow_id, digest = WorkflowId(document.id), digest_of(raw)
         stream = workflow_stream(tenant, workflow_id)
         while True:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from playhead_contracts import subjects
+from playhead_contracts.commands import Chunk
 from playhead_contracts.events import TERMINAL, ExecutionPaused
 from playhead_contracts.ids import ExecutionId, TenantId, execution_stream
 from playhead_eventlog import EventLog
@@ -39,12 +40,16 @@ class Fact(NamedTuple):
     frame: bytes
 
 
+CHUNK_TYPE = "block.chunk"
+
+
 class _Head(msgspec.Struct):
     version: int = 0
-    type: str = "block.chunk"
+    type: str = CHUNK_TYPE
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
+_decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
 class Follows:
@@ -173,11 +178,21 @@ class Follow:
         if len(self._waiting) > _MAX_WAITING:
             self._waiting.clear()
             self._is_missing = True
-        for frame in message.data.split(b"\n"):
-            head = _decode_head(frame)
-            self._waiting.append(Fact(head.version, head.type, frame))
+        self._waiting += [fact for frame in message.data.split(b"\n") if (fact := _heard(frame)) is not None]
         self._news.set()
 
     def _on_reconnect(self) -> None:
         self._is_missing = True
         self._news.set()
+
+
+def _heard(frame: bytes) -> Fact | None:
+    """What one line on the live bus says. Workers in any language send chunks: what is none is passed over."""
+    try:
+        head = _decode_head(frame)
+        if head.version:
+            return Fact(head.version, head.type, frame)
+        # Written anew, so that it is one line whatever the worker's JSON looks like.
+        return Fact(0, CHUNK_TYPE, msgspec.json.encode(_decode_chunk(frame)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -20,7 +20,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     next_cursor: str | None = None
 
 
-def page_of(rows: Sequence[T], limit: int, place: Callable[[T], Place | str]) -> Page[T]:
+def page_of(rows: Sequence[T], limit: int, place: Callable[[T], Place | str | int]) -> Page[T]:
     """A page of at most `limit` out of rows that were asked for with one more than that."""
     shown = rows[:limit]
     return Page(shown, _encode(place(shown[-1])) if len(rows) > limit else None)
@@ -34,6 +34,11 @@ def read_place(cursor: str | None) -> Place | None:
 def read_name(cursor: str | None) -> str:
     """Where a list by name goes on; empty for its beginning. Raises BadRequest."""
     return "" if cursor is None else _decode(cursor, str)
+
+
+def read_number(cursor: str | None) -> int:
+    """Where a list by number goes on; 0 for its beginning. Raises BadRequest."""
+    return 0 if cursor is None else _decode(cursor, int)
 
 
 def read_moment(name: str, text: str | None) -> datetime | None:
@@ -53,7 +58,7 @@ def read_moment(name: str, text: str | None) -> datetime | None:
         raise BadRequest(f"{name}: {text[:64]!r} is out of range") from exc
 
 
-def _encode(place: Place | str) -> str:
+def _encode(place: Place | str | int) -> str:
     return urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 

@@ -50,6 +50,16 @@ class UnsupportedMediaType(Refused):
     problem, title, status = "unsupported-media-type", "This kind of content is not taken", 415
 
 
+class TooLarge(Refused):
+    """`limit` is the setting that says how much is taken, in lower case and without `PLAYHEAD_`."""
+
+    problem, title, status = "request-entity-too-large", "The request is larger than what is taken here", 413
+
+    def __init__(self, what: str, limit: str, limit_bytes: int):
+        detail = f"{what} may have at most {limit_bytes:,} bytes here (PLAYHEAD_{limit.upper()})"
+        super().__init__(detail, facts={"limit": limit, "limit_bytes": limit_bytes})
+
+
 class InvalidRequest(InvalidInput):
     problem, title = "invalid-request", "The request is not one that this call takes"
 
@@ -97,6 +107,8 @@ def tell(error: Exception, path: str = "") -> Told:
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything."""
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        error = TooLarge("the body of a request", "max_body_bytes", request.app.state.services.settings.max_body_bytes)
     told = tell(error, request.url.path)
     if told.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", exc_info=error, extra={"path": request.url.path, "method": request.method})
@@ -116,15 +128,9 @@ def _problem_for(error: Exception, path: str) -> tuple[Problem, Mapping[str, str
         case NotFoundException():
             return http_problem(404, f"there is nothing at {path[:200]}"), {}
         case HTTPException():
-            return http_problem(error.status_code, _detail(error)), error.headers or {}
+            return http_problem(error.status_code, error.detail), error.headers or {}
         case _:
             return http_problem(500, "An unexpected error. Nothing that was acknowledged is lost."), {}
-
-
-def _detail(error: HTTPException) -> str:
-    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return "the body is larger than this server takes"
-    return error.detail
 
 
 def _parameter_faults(error: ValidationException) -> tuple[Fault, ...]:

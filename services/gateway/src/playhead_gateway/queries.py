@@ -24,10 +24,11 @@ LIST_WORKFLOWS = (
 LIST_EXECUTIONS = (
     "select execution_id::text, workflow_id, workflow_version, status, mode, version, created_at, started_at, "
     "ended_at, updated_at, error::text, http_status, source_execution_id::text, source_version, blocks_run, "
-    "blocks_reused, blocks_skipped, blocks_failed, open_pauses, due_at "
+    "blocks_reused, blocks_skipped, blocks_failed, open_pauses, due_at, parent_execution_id::text "
     "from read.executions where tenant = %(tenant)s "
     "and (%(workflow)s::text is null or workflow_id = %(workflow)s) "
     "and (%(status)s::text is null or status = %(status)s) "
+    "and (%(parent)s::uuid is null or parent_execution_id = %(parent)s::uuid) "
     "and (%(since)s::timestamptz is null or created_at >= %(since)s) "
     "and (%(until)s::timestamptz is null or created_at < %(until)s) "
     "and (%(before)s::timestamptz is null or created_at < %(before)s "
@@ -51,5 +52,15 @@ LIST_PAUSES = (
 )
 
 FIND_PAUSE = _PAUSE + "and pause_id = %(pause_id)s::uuid"
+
+LIST_INSTANCES = (
+    "select path, status, attempt, inputs::text, outputs::text, decision, error::text, reason, started_at, ended_at, "
+    "duration_ms, waits_until, pause_id::text, child_execution_id::text, reused_from_execution::text, "
+    "reused_from_version, version, ordinal "
+    "from read.block_states where tenant = %(tenant)s and execution_id = %(execution_id)s::uuid "
+    "and ordinal > %(after)s::int8 "
+    "and (%(under)s::text is null or starts_with(path, %(under)s || '[') or starts_with(path, %(under)s || '/')) "
+    "order by ordinal limit %(limit)s"
+)
 
 CHECKPOINT = "select position from read.checkpoints where projection = %s"

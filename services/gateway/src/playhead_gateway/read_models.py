@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from playhead_contracts.errors import Unavailable
+from playhead_contracts.events import BlockError, BlockReference, Json
 from playhead_gateway import queries
 from playhead_gateway.problems import BadRequest
 
@@ -56,9 +57,33 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     error: msgspec.Raw | None
     http_status: int | None
     source: ForkedFrom | None
+    parent: str | None
     blocks: Counts
     open_pauses: int
     due_at: datetime | None
+
+
+class InstanceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A block instance. `ordinal` is the version at which it first appeared, `version` that of its last event."""
+
+    path: str
+    status: str
+    attempts: int
+    inputs: dict[str, Json] | msgspec.Raw | None
+    outputs: Json
+    decision: Sequence[str] | None
+    error: BlockError | msgspec.Raw | None
+    reason: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_ms: float | None
+    waits_until: datetime | None
+    pause_id: str | None
+    child: str | None
+    """The execution that a `workflow` block started."""
+    reused_from: BlockReference | None
+    version: int
+    ordinal: int
 
 
 class PauseRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +123,8 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     workflow: str | None = None
     status: str | None = None
+    parent: str | None = None
+    """The executions that this one started as its children."""
     since: datetime | None = None
     until: datetime | None = None
 
@@ -145,6 +172,13 @@ class ReadModels:
         rows = await self._fetch(queries.FIND_PAUSE, {"tenant": tenant, "pause_id": pause_id})
         return _pause_row(rows[0]) if rows else None
 
+    async def instances(
+        self, tenant: str, execution_id: str, under: str | None, after: int, limit: int
+    ) -> list[InstanceRow]:
+        """The block instances of an execution inside of `under` that first appeared after a version, in that order."""
+        parameters = {"tenant": tenant, "execution_id": execution_id, "under": under, "after": after, "limit": limit}
+        return [_instance_row(row) for row in await self._fetch(queries.LIST_INSTANCES, parameters)]
+
     async def reaches(self, projection: str, position: int, seconds: float) -> bool:
         """Whether the projection has seen the log up to `position`, now or within `seconds`."""
         deadline = asyncio.get_running_loop().time() + seconds
@@ -163,6 +197,8 @@ class ReadModels:
                 return await cursor.fetchall()
         except psycopg.errors.UndefinedTable as exc:
             raise ReadModelsUnavailable("the read models are not there yet; a projector makes them") from exc
+        except psycopg.errors.UndefinedColumn as exc:
+            raise ReadModelsUnavailable("the read models are those of another version; `playhead rebuild`") from exc
         except psycopg.DataError as exc:
             raise BadRequest("a filter or the cursor holds what cannot be there") from exc
         except (psycopg.OperationalError, PoolTimeout) as exc:
@@ -202,6 +238,7 @@ def _execution_row(row: TupleRow) -> ExecutionRow:
     (
         execution_id, workflow_id, workflow_version, status, mode, version, created_at, started_at, ended_at,
         updated_at, error, http_status, source_id, source_version, run, reused, skipped, failed, open_pauses, due_at,
+        parent,
     ) = row  # fmt: skip
     return ExecutionRow(
         execution_id=execution_id,
@@ -217,9 +254,36 @@ def _execution_row(row: TupleRow) -> ExecutionRow:
         error=_raw(error),
         http_status=http_status,
         source=None if source_id is None else ForkedFrom(source_id, source_version),
+        parent=parent,
         blocks=Counts(run or 0, reused or 0, skipped or 0, failed or 0),
         open_pauses=open_pauses or 0,
         due_at=due_at,
+    )
+
+
+def _instance_row(row: TupleRow) -> InstanceRow:
+    (
+        path, status, attempts, inputs, outputs, decision, error, reason, started_at, ended_at, duration_ms,
+        waits_until, pause_id, child, reused_from, reused_version, version, ordinal,
+    ) = row  # fmt: skip
+    return InstanceRow(
+        path=path,
+        status=status,
+        attempts=attempts,
+        inputs=_raw(inputs),
+        outputs=_raw(outputs),
+        decision=decision,
+        error=_raw(error),
+        reason=reason,
+        started_at=started_at,
+        ended_at=ended_at,
+        duration_ms=duration_ms,
+        waits_until=waits_until,
+        pause_id=pause_id,
+        child=child,
+        reused_from=None if reused_from is None else BlockReference(reused_from, reused_version),
+        version=version,
+        ordinal=ordinal,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from playhead_contracts.ids import TOKEN_PATTERN
+from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_runtime.settings import BadSetting, BusSettings, DatabaseSettings
 
 Token = Annotated[str, msgspec.Meta(pattern=TOKEN_PATTERN)]
@@ -35,8 +36,16 @@ class Settings(BusSettings, DatabaseSettings):
     """Requests need no key and act for this tenant. For one machine only: the host must be loopback."""
     sync_wait_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    """Of any request: a document or an input that is larger does not get in."""
+    max_document_bytes: Annotated[int, msgspec.Meta(ge=1024)] = DEFAULT_LIMITS.max_document_bytes
+    max_blocks: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_blocks
+    max_depth: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_depth
     stop_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 5
     """How long requests in flight may take once the process is told to stop."""
+
+    def limits(self) -> Limits:
+        """What a document may be that is published here."""
+        return Limits(max_document_bytes=self.max_document_bytes, max_blocks=self.max_blocks, max_depth=self.max_depth)
 
     def __post_init__(self) -> None:
         if self.open_tenant is not None and not is_loopback(self.host):

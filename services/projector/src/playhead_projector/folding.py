@@ -13,9 +13,10 @@ from typing import Literal, Protocol
 import msgspec
 
 from playhead_contracts.errors import Corrupt
-from playhead_contracts.events import CLAIMS, Event, PauseExpired, PauseRequested, PauseResolved
+from playhead_contracts.events import Event, PauseExpired, PauseRequested, PauseResolved
 from playhead_contracts.ids import BlockPath, PauseId, StreamId
 from playhead_engine.fold import create, evolve, fold
+from playhead_engine.instances import changed_by
 from playhead_engine.state import BlockState, ExecutionState, ExecutionStatus
 from playhead_eventlog import RawEvent
 
@@ -122,12 +123,7 @@ class Folding:
                 return
         state = change.state
         change.position = event.position
-        if isinstance(data, CLAIMS):
-            # What was in flight at the last executor becomes interrupted, without an event of its own.
-            changed = list(state.running)
-        else:
-            path: BlockPath | None = getattr(data, "path", None)
-            changed = [] if path is None else [path]
+        changed = changed_by(state, data)
         evolve(state, data, envelope.version, envelope.recorded_at, envelope.actor)
         for path in changed:
             _note(change, path, envelope.version)

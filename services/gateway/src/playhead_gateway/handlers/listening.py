@@ -52,9 +52,9 @@ class Accepted(msgspec.Struct, kw_only=True, omit_defaults=True):
 def links_of(execution_id: str) -> dict[str, str]:
     """Where to find everything about an execution."""
     here = f"/v1/executions/{execution_id}"
-    return {"self": here} | {
-        name: f"{here}/{name}" for name in ("events", "blocks", "state", "stream", "cancel", "rerun")
-    }
+    names = ("events", "blocks", "state", "stream", "cancel", "rerun")
+    children = {"children": f"/v1/executions?parent={execution_id}"}
+    return {"self": here} | {name: f"{here}/{name}" for name in names} | children
 
 
 def accepted(state: ExecutionState) -> Reply:
@@ -152,7 +152,7 @@ async def event_stream(
                 if not shown and loop.time() - spoken >= PING_SECONDS:
                     yield b": ping\n\n"
                     spoken = loop.time()
-                if ends_at_pause and batch and await _ends_here(follow, batch[-1]):
+                if ends_at_pause and await _ends_here(follow, batch):
                     return
     except Exception as exc:
         told = tell(exc)
@@ -182,9 +182,10 @@ def encode_fact(fact: Fact) -> bytes:
     return b"%bevent: %b\ndata: %b\n\n" % (head, fact.type.encode(), fact.frame)
 
 
-async def _ends_here(follow: Follow, last: Fact) -> bool:
+async def _ends_here(follow: Follow, batch: list[Fact]) -> bool:
     """Whether the execution waits for people now. A pause that was answered is history, one for a timer goes on."""
-    if last.type != PAUSED_TYPE:
+    last = next((fact for fact in reversed(batch) if fact.version), None)
+    if last is None or last.type != PAUSED_TYPE:
         return False
     data = decode_joined(last.frame).data
     return isinstance(data, ExecutionPaused) and bool(data.pauses) and await follow.is_newest(last.version)

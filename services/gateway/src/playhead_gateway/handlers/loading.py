@@ -1,16 +1,17 @@
 """Finding an execution of the caller, and adding facts to one."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 
 import msgspec
 
 from playhead_contracts import subjects
 from playhead_contracts.commands import Command
-from playhead_contracts.events import EventData, NewEvent
+from playhead_contracts.events import Event, EventData, NewEvent
 from playhead_contracts.ids import EventId, ExecutionId, WorkflowId, execution_stream
-from playhead_engine.fold import fold
+from playhead_engine.fold import create, evolve
 from playhead_engine.state import ExecutionState
-from playhead_eventlog import StreamHead
+from playhead_eventlog import GENESIS, RawEvent, StreamHead
 from playhead_gateway.access import Caller
 from playhead_gateway.definitions import Definition
 from playhead_gateway.problems import ExecutionUnknown, is_uuid
@@ -19,6 +20,7 @@ from playhead_runtime.bus import BusUnavailable
 from playhead_runtime.ids import new_id
 
 _SEND_SECONDS = 2.0
+_PAGE = 1000
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -30,13 +32,70 @@ class Loaded(msgspec.Struct, frozen=True):
 
 async def load_execution(services: Services, caller: Caller, execution_id: str, until: int | None = None) -> Loaded:
     """An execution of the caller's tenant, up to version `until`. Raises ExecutionUnknown and LogUnavailable."""
-    if not is_uuid(execution_id):
+    loaded = await _load(services, ExecutionId(execution_id.lower()), until) if is_uuid(execution_id) else None
+    if loaded is None or loaded.state.tenant != caller.tenant:
         raise ExecutionUnknown(execution_id)
-    events, head = await services.log.load(execution_stream(ExecutionId(execution_id.lower())), until)
-    state = fold(events)
-    if state is None or state.tenant != caller.tenant:
+    return loaded
+
+
+async def check_execution(services: Services, caller: Caller, execution_id: str) -> ExecutionState:
+    """How it began, without its large values. Raises ExecutionUnknown unless it is there and the caller's."""
+    raws: list[RawEvent] = []
+    if is_uuid(execution_id):
+        raws = await services.log.read_raw(execution_stream(ExecutionId(execution_id.lower())), 0, 1)
+    began = create(raws[0].decode()) if raws else None
+    if began is None or began.tenant != caller.tenant:
         raise ExecutionUnknown(execution_id)
-    return Loaded(state, head)
+    return began
+
+
+async def state_at(services: Services, execution_id: ExecutionId, at: datetime) -> ExecutionState | None:
+    """The state at a moment, None before the first event.
+
+    Moments are told by clocks of several machines; the order is told by versions. The first later event ends it.
+    """
+    state = None
+    async for events, _ in pages_of(services, execution_id):
+        for event in events:
+            if event.recorded_at > at:
+                return state
+            state = _evolved(state, event)
+    return state
+
+
+async def _load(services: Services, execution_id: ExecutionId, until: int | None = None) -> Loaded | None:
+    state, head = None, GENESIS
+    async for events, end in pages_of(services, execution_id, until):
+        head = end
+        for event in events:
+            state = _evolved(state, event)
+    return None if state is None else Loaded(state, head)
+
+
+def _evolved(state: ExecutionState | None, event: Event) -> ExecutionState:
+    """The same state, evolved; or the first one."""
+    if state is None:
+        return create(event)
+    evolve(state, event.data, event.version, event.recorded_at, event.envelope.actor)
+    return state
+
+
+async def pages_of(
+    services: Services, execution_id: ExecutionId, until: int | None = None
+) -> AsyncGenerator[tuple[list[Event], StreamHead]]:
+    """The events of an execution, up to version `until`, in pages, each with the head that it ends in.
+
+    However long the execution is, others get their turn between two pages, and memory holds one. Raises LogUnavailable.
+    """
+    version = 0
+    while until is None or version < until:
+        limit = _PAGE if until is None else min(_PAGE, until - version)
+        raws = await services.log.read_raw(execution_stream(execution_id), version, limit)
+        if raws:
+            version = raws[-1].version
+            yield await services.log.hydrate([raw.decode() for raw in raws]), StreamHead(version, raws[-1].hash)
+        if len(raws) < limit:
+            return
 
 
 async def asking_children(services: Services, state: ExecutionState) -> list[ExecutionState]:
@@ -46,9 +105,9 @@ async def asking_children(services: Services, state: ExecutionState) -> list[Exe
     for child in children:
         if child is None or not child.pauses:
             continue
-        found = fold((await services.log.load(execution_stream(child.execution_id)))[0])
+        found = await _load(services, child.execution_id)
         if found is not None:
-            asking += [found, *await asking_children(services, found)]
+            asking += [found.state, *await asking_children(services, found.state)]
     return asking
 
 

@@ -14,7 +14,7 @@ from playhead_gateway.access import Caller
 from playhead_gateway.bodies import media_type
 from playhead_gateway.definitions import PublishedVersion
 from playhead_gateway.handlers.listening import Reply
-from playhead_gateway.problems import UnsupportedMediaType, WorkflowUnknown
+from playhead_gateway.problems import TooLarge, UnsupportedMediaType, WorkflowUnknown
 from playhead_gateway.services import Services
 
 _MEDIA: dict[str, Literal["json", "yaml"]] = {
@@ -61,8 +61,8 @@ class VersionView(msgspec.Struct, frozen=True):
 
 
 async def publish(services: Services, caller: Caller, body: bytes, content_type: str | None) -> Reply:
-    """201 for a new version, 200 if the newest one is this very document. Raises InvalidDocument."""
-    raw = _read(body, content_type)
+    """201 for a new version, 200 if the newest one is this very document. Raises InvalidDocument and TooLarge."""
+    raw = _read(services, body, content_type)
     published, is_new = await services.definitions.publish(caller.tenant, raw, caller.actor)
     workflow_id = str(raw["id"])
     return Reply(
@@ -73,12 +73,12 @@ async def publish(services: Services, caller: Caller, body: bytes, content_type:
 
 
 def validate(services: Services, body: bytes, content_type: str | None) -> Verdict:
-    """Every fault of a document, at its place. Records nothing."""
+    """Every fault of a document, at its place. Records nothing. Raises TooLarge."""
     try:
-        raw = _read(body, content_type)
+        raw = _read(services, body, content_type)
     except InvalidDocument as exc:
         return Verdict(False, exc.errors, ())
-    checked = documents.check(raw, services.definitions.custom)
+    checked = documents.check(raw, services.definitions.custom, services.definitions.limits)
     return Verdict(not checked.faults, checked.faults, checked.warnings)
 
 
@@ -97,10 +97,13 @@ async def show_version(services: Services, caller: Caller, workflow_id: str, ver
     return VersionView(found.workflow_id, found.version, found.digest, found.published_at, found.raw)
 
 
-def _read(body: bytes, content_type: str | None) -> dict[str, Json]:
+def _read(services: Services, body: bytes, content_type: str | None) -> dict[str, Json]:
     media = _MEDIA.get(media_type(content_type))
     if media is None:
         raise UnsupportedMediaType(
             f"send the document as {', '.join(_MEDIA)}; not as {media_type(content_type)[:100] or 'nothing'}"
         )
+    most = services.definitions.limits.max_document_bytes
+    if len(body) > most:
+        raise TooLarge("a workflow document", "max_document_bytes", most)
     return read_document(body, media)

@@ -6,14 +6,13 @@ from hashlib import sha256
 import msgspec
 
 from playhead_contracts.commands import Run
-from playhead_contracts.errors import NotFound, Refused, VersionConflict
+from playhead_contracts.errors import Refused, VersionConflict
 from playhead_contracts.events import (
     BlockReused,
     Event,
     EventData,
     ExecutionCreated,
     ForkSource,
-    Json,
     Mode,
     decode_joined,
 )
@@ -23,7 +22,7 @@ from playhead_engine.fold import fold
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_eventlog import GENESIS
 from playhead_gateway.access import Caller
-from playhead_gateway.bodies import Rerun, StartExecution, read_timeout, read_variables
+from playhead_gateway.bodies import Rerun, StartExecution, read_timeout, read_variable_headers, typed_variables
 from playhead_gateway.definitions import Definition
 from playhead_gateway.handlers.listening import (
     Reply,
@@ -47,8 +46,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     idempotency_key: str | None = None
     traceparent: str | None = None
-    variables: tuple[tuple[str, str], ...] = ()
-    """The headers that set variables, with their values."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """All of them; some may set variables."""
 
 
 class _Begun(msgspec.Struct, frozen=True):
@@ -68,24 +67,24 @@ async def start_execution(
     services: Services, caller: Caller, workflow_id: str, order: StartExecution, asked: Asked
 ) -> Reply | StreamReply:
     """Start a workflow. Raises what `admit` refuses, WorkflowUnknown, KeyUsedDifferently, LogUnavailable."""
-    variables = order.variables
-    if asked.variables:
-        declared = await _declared_variables(services, caller, workflow_id, order.version)
-        variables = {**read_variables(asked.variables, declared), **variables}
+    texts = read_variable_headers(asked.headers)
     request = admission.Request(
         input=order.input,
         mode=order.mode,
         outputs=order.outputs,
-        variables=variables,
+        variables={**texts, **order.variables},
         timeout=read_timeout(order.timeout),
         max_concurrency=order.max_concurrency,
     )
     fingerprint = None
     if asked.idempotency_key is not None:
+        # Of the texts as they came: what they mean may change with the workflow's next version.
         fingerprint = request.fingerprint(workflow_id, order.version)
     execution_id = _execution_id(caller, asked, "start", workflow_id)
     try:
         definition = await _wanted(services, caller, workflow_id, order.version)
+        variables = typed_variables(texts, definition.document.variables, order.variables)
+        request = msgspec.structs.replace(request, variables=variables)
         created = admission.admit(
             definition.document, definition.version, definition.digest, request, services.clock.now()
         )
@@ -158,16 +157,6 @@ async def state_at_version(
     return state
 
 
-async def _declared_variables(
-    services: Services, caller: Caller, workflow_id: str, version: int | None
-) -> dict[str, Json]:
-    """The defaults of the workflow's variables; none if there is no such workflow, which is told later."""
-    try:
-        return (await _wanted(services, caller, workflow_id, version)).document.variables
-    except NotFound:
-        return {}
-
-
 def _execution_id(caller: Caller, asked: Asked, kind: str, of: str) -> ExecutionId:
     if asked.idempotency_key is None:
         return ExecutionId(new_id())
@@ -201,7 +190,7 @@ async def _begin(
         begun = await _begun_before(services, caller, execution_id, created.fingerprint)
         assert begun is not None  # the conflict says that it is there
         return begun
-    recorded = [decode_joined(frame) for frame in appended.frames]
+    recorded = [decode_joined(await services.log.whole(frame)) for frame in appended.frames]
     state = fold([_with_outputs(event, source) for event in recorded])
     assert state is not None
     return _Begun(state, None if reused else appended.frames[0].decode())

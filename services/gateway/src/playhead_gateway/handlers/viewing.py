@@ -1,25 +1,22 @@
 """Looking at executions: folded from the log, so that what was just done is seen."""
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from playhead_contracts.errors import InvalidInput
-from playhead_contracts.events import BlockError, BlockReference, ForkSource, Json, Parent
-from playhead_contracts.ids import BlockPath, ExecutionId, execution_stream
+from playhead_contracts.events import ForkSource, Json, Parent
+from playhead_contracts.ids import ExecutionId, execution_stream
 from playhead_engine.compare import Comparison, compare
-from playhead_engine.fold import fold
-from playhead_engine.graph import Graph
-from playhead_engine.state import BlockState, ExecutionState
+from playhead_engine.state import ExecutionState
 from playhead_gateway.access import Caller
 from playhead_gateway.follow import TERMINAL_TYPES
 from playhead_gateway.handlers.listening import StreamReply, event_stream, links_of
-from playhead_gateway.handlers.loading import asking_children, definition_of, load_execution
+from playhead_gateway.handlers.loading import asking_children, check_execution, definition_of, load_execution, state_at
 from playhead_gateway.handlers.starting import state_at_version
 from playhead_gateway.paging import read_moment
-from playhead_gateway.problems import BadRequest, ExecutionUnknown, VersionUnknown, is_uuid
+from playhead_gateway.problems import BadRequest, VersionUnknown
 from playhead_gateway.results import Result, result_of
 from playhead_gateway.services import Services
 
@@ -49,32 +46,6 @@ class ExecutionView(Result, kw_only=True):
     plan: Json | UnsetType = UNSET
     dead_lettered: str | UnsetType = UNSET
     links: dict[str, str]
-
-
-class BlockRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One block instance of which something is known."""
-
-    path: str
-    type: str
-    display_name: str
-    status: str
-    attempts: int
-    inputs: dict[str, Json] | None
-    outputs: Json
-    decision: tuple[str, ...] | None
-    error: BlockError | None
-    reason: str | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    duration_ms: float | None
-    waits_until: datetime | None
-    pause_id: str | None
-    reused_from: BlockReference | None
-    version: int
-
-
-class Blocks(msgspec.Struct, frozen=True):
-    items: list[BlockRow]
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -108,55 +79,8 @@ async def show_execution(services: Services, caller: Caller, execution_id: str) 
     )
 
 
-async def list_blocks(services: Services, caller: Caller, execution_id: str) -> Blocks:
-    """In the order of the document."""
-    state = (await load_execution(services, caller, execution_id)).state
-    graph = (await definition_of(services, state)).graph
-    rows: list[BlockRow] = []
-    for path, block in _in_document_order(graph, state):
-        node = graph.node(path)
-        rows.append(
-            BlockRow(
-                path=path,
-                type=node.block.type,
-                display_name=node.block.display_name or path,
-                status=block.status,
-                attempts=block.attempt,
-                inputs=block.inputs,
-                outputs=block.outputs,
-                decision=block.decision,
-                error=block.error,
-                reason=block.reason,
-                started_at=block.started_at,
-                ended_at=block.ended_at,
-                duration_ms=block.duration_ms,
-                waits_until=block.until,
-                pause_id=block.pause_id,
-                reused_from=block.reused_from,
-                version=block.version,
-            )
-        )
-    return Blocks(rows)
-
-
-def _in_document_order(graph: Graph, state: ExecutionState) -> list[tuple[BlockPath, BlockState]]:
-    """The instances that the state knows; those of a container after it, iteration by iteration."""
-
-    def place(path: BlockPath) -> list[tuple[int, int]]:
-        order: list[tuple[int, int]] = []
-        taken = ""
-        for step in path.split("/"):
-            taken += step
-            index = int(step[step.index("[") + 1 : -1]) if step.endswith("]") else -1
-            order.append((graph.node(taken).index, index))
-            taken += "/"
-        return order
-
-    return sorted(state.blocks.items(), key=lambda item: place(item[0]))
-
-
 def children_of(state: ExecutionState) -> list[str]:
-    """The child executions that blocks of this one have started."""
+    """The child executions that blocks of this one have started, but for those of iterations that are long over."""
     return [block.child.execution_id for block in state.blocks.values() if block.child is not None]
 
 
@@ -183,10 +107,7 @@ async def show_state(
     if at is None:
         return (await load_execution(services, caller, execution_id)).state
     await check_execution(services, caller, execution_id)
-    events = await services.log.read(execution_stream(ExecutionId(execution_id.lower())))
-    # Moments are told by clocks of several machines; the order is told by versions. The first later one ends it.
-    later = next((index for index, event in enumerate(events) if event.recorded_at > at), len(events))
-    state = fold(events[:later])
+    state = await state_at(services, ExecutionId(execution_id.lower()), at)
     if state is None:
         raise VersionUnknown(f"the execution did not exist yet at {at.isoformat()}")
     return state
@@ -214,15 +135,6 @@ async def stream_execution(services: Services, caller: Caller, execution_id: str
         if last[0].type in TERMINAL_TYPES:
             return None
     return StreamReply(event_stream(services, caller.tenant, known_id, after, known=known))
-
-
-async def check_execution(services: Services, caller: Caller, execution_id: str) -> None:
-    """Raises ExecutionUnknown unless it is there and the caller's."""
-    raws: list[Any] = []
-    if is_uuid(execution_id):
-        raws = await services.log.read_raw(execution_stream(ExecutionId(execution_id.lower())), 0, 1)
-    if not raws or raws[0].decode().envelope.tenant != caller.tenant:
-        raise ExecutionUnknown(execution_id)
 
 
 def read_at(text: str) -> datetime:

@@ -8,8 +8,8 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 
 from playhead_engine.compare import Comparison
 from playhead_engine.state import ExecutionState, ExecutionStatus
-from playhead_gateway.bodies import VARIABLE_HEADER, Cancel, Rerun, StartExecution, read_body, read_idempotency_key
-from playhead_gateway.handlers import cancelling, listing, starting, viewing
+from playhead_gateway.bodies import Cancel, Rerun, StartExecution, read_body, read_idempotency_key
+from playhead_gateway.handlers import blocks, cancelling, listing, starting, viewing
 from playhead_gateway.handlers.listening import Accepted
 from playhead_gateway.paging import Page, read_moment
 from playhead_gateway.read_models import ExecutionFilter, ExecutionRow
@@ -20,6 +20,8 @@ from playhead_gateway.services import AnyRequest, caller_of, needs, services_of
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 EventLimit = Annotated[int, QueryParameter(ge=1, le=1000)]
+BlockLimit = Annotated[int, QueryParameter(ge=1, le=5000)]
+Under = Annotated[str | None, QueryParameter(description="A container, `each`, or one of its iterations, `each[2]`")]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key")]
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID")]
 After = Annotated[str | None, QueryParameter(description="The version seen last")]
@@ -35,8 +37,8 @@ _RESULTS = {
 
 
 def _asked(request: AnyRequest, idempotency_key: str | None) -> starting.Asked:
-    variables = tuple(item for item in request.headers.items() if item[0].lower().startswith(VARIABLE_HEADER))
-    return starting.Asked(read_idempotency_key(idempotency_key), request.headers.get("traceparent"), variables)
+    headers = tuple(request.headers.items())
+    return starting.Asked(read_idempotency_key(idempotency_key), request.headers.get("traceparent"), headers)
 
 
 @post(
@@ -48,7 +50,10 @@ def _asked(request: AnyRequest, idempotency_key: str | None) -> starting.Asked:
 async def start_execution(
     request: AnyRequest, workflow_id: FromPath[str], idempotency_key: IdempotencyKey = None
 ) -> AnyResponse:
-    """Start a workflow. An Idempotency-Key makes a repeat the same execution."""
+    """Start a workflow. An Idempotency-Key makes a repeat the same execution.
+
+    A header `X-Playhead-Var-NAME` sets the variable NAME, as the body's `variables` do, which go before it.
+    """
     order = read_body(await request.body(), StartExecution, request.headers.get("content-type"))
     services, caller, asked = services_of(request), caller_of(request), _asked(request, idempotency_key)
     return respond(await starting.start_execution(services, caller, workflow_id, order, asked))
@@ -63,6 +68,7 @@ async def list_executions(
     request: AnyRequest,
     workflow: FromQuery[str | None] = None,
     status: FromQuery[ExecutionStatus | None] = None,
+    parent: FromQuery[str | None] = None,
     since: FromQuery[str | None] = None,
     until: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
@@ -70,7 +76,11 @@ async def list_executions(
 ) -> AnyResponse:
     """Executions, newest first; `since` and `until` are about when they were created."""
     wanted = ExecutionFilter(
-        workflow=workflow, status=status, since=read_moment("since", since), until=read_moment("until", until)
+        workflow=workflow,
+        status=status,
+        parent=parent,
+        since=read_moment("since", since),
+        until=read_moment("until", until),
     )
     return show(await listing.list_executions(services_of(request), caller_of(request), wanted, cursor, limit))
 
@@ -112,11 +122,18 @@ async def list_events(
 @get(
     "/v1/executions/{execution_id:str}/blocks",
     guards=[_READ],
-    responses={200: says(viewing.Blocks, "In the order of the document"), **problems(404)},
+    responses={200: says(Page[blocks.BlockRow], "In the order in which they appeared"), **problems(400, 404)},
 )
-async def list_blocks(request: AnyRequest, execution_id: FromPath[str]) -> AnyResponse:
+async def list_blocks(
+    request: AnyRequest,
+    execution_id: FromPath[str],
+    under: Under = None,
+    cursor: FromQuery[str | None] = None,
+    limit: BlockLimit = 1000,
+) -> AnyResponse:
     """One row for each block instance of which something is known."""
-    return show(await viewing.list_blocks(services_of(request), caller_of(request), execution_id))
+    services, caller = services_of(request), caller_of(request)
+    return show(await blocks.list_blocks(services, caller, execution_id, under, cursor, limit))
 
 
 @get(

@@ -61,6 +61,13 @@ def takes_document() -> type[Operation]:
     return _with_body({kind: OpenAPIMediaType(schema=schema) for kind in kinds})
 
 
+def takes_cloud_event() -> type[Operation]:
+    """The body of a call that is a CloudEvent, or the data of one whose attributes are headers."""
+    schema = Schema(description="A CloudEvent 1.0; as application/json its data, with the attributes in ce- headers")
+    kinds = ("application/cloudevents+json", "application/json")
+    return _with_body({kind: OpenAPIMediaType(schema=schema) for kind in kinds})
+
+
 def _with_body(content: dict[str, OpenAPIMediaType]) -> type[Operation]:
     @dataclass
     class WithBody(Operation):

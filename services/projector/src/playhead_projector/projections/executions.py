@@ -39,6 +39,7 @@ TABLE = Table(
         "newest": "(tenant, created_at desc, execution_id)",
         "workflow": "(tenant, workflow_id, created_at desc, execution_id)",
         "status": "(tenant, status, created_at desc, execution_id)",
+        "parent": "(parent_execution_id, created_at desc, execution_id) where parent_execution_id is not null",
     },
 )
 
