@@ -63,7 +63,8 @@ def _claimed(fact: Fact) -> str:
 def _paused(fact: Fact) -> str:
     due_at = fact.data.get("due_at")
     waits_for = ["an answer"] if fact.data.get("pauses") else []
-    return "waits for " + " or ".join([*waits_for, f"{due_at}"] if due_at else waits_for)
+    waits_for += [str(due_at)] if due_at else []
+    return "waits for " + (" or ".join(waits_for) or "a worker, an event or a child")
 
 
 def _completed(fact: Fact) -> str:
@@ -92,6 +93,32 @@ def _attempt(fact: Fact) -> str:
     return "" if attempt == 1 else f"attempt {attempt}"
 
 
+def _started(fact: Fact) -> str:
+    container, watch = fact.data.get("container"), fact.data.get("watch")
+    if container:
+        count = container.get("count")
+        return "until its condition ends it" if count is None else f"{count} times"
+    if watch:
+        types = [str(event.get("type") or "an event") for event in watch["events"]]
+        return "waits for " + (" and " if watch["need"] == "all" else " or ").join(types)
+    return f"child {fact.data['child']}" if fact.data.get("child") else _attempt(fact)
+
+
+def _iteration(fact: Fact) -> str:
+    error = fact.data.get("error")
+    told = f"{error['type']}: {error['message']}" if error else compact(fact.data.get("outputs"))
+    return f"[{fact.data['index']}] {told}" + (" (the last)" if fact.data.get("last") else "")
+
+
+def _answered(fact: Fact) -> str:
+    return _failed(fact) if fact.data.get("error") else compact(fact.data.get("outputs"))
+
+
+def _matched(fact: Fact) -> str:
+    event = fact.data["event"]
+    return f"{event['type']} {event['id']} at position {event['position']}"
+
+
 _DETAILS: dict[str, Callable[[Fact], str]] = {
     "execution.created": _created,
     "execution.started": _claimed,
@@ -103,7 +130,17 @@ _DETAILS: dict[str, Callable[[Fact], str]] = {
     "execution.cancelled": lambda fact: str(fact.data.get("reason") or ""),
     "execution.cancel_requested": lambda fact: str(fact.data.get("reason") or ""),
     "execution.dead_lettered": lambda fact: str(fact.data["error"]),
-    "block.started": _attempt,
+    "block.started": _started,
+    "block.retry_scheduled": lambda fact: f"{_failed(fact)}; again at {fact.data['due_at']}",
+    "block.step_completed": lambda fact: f"{fact.data['name']}: {compact(fact.data.get('outputs'))}",
+    "block.dispatched": lambda fact: f"{fact.data['task']}, task {fact.data['task_id']}",
+    "task.answered": _answered,
+    "iteration.completed": _iteration,
+    "event.matched": _matched,
+    "event.published": lambda fact: f"{fact.data['event_type']} {compact(fact.data.get('content'))}",
+    "child.started": lambda fact: str(fact.data["child"]),
+    "child.paused": lambda fact: f"{len(fact.data['pauses'])} open",
+    "child.ended": lambda fact: f"{fact.data['status']} {_answered(fact)}",
     "block.completed": _completed,
     "block.failed": _failed,
     "block.skipped": lambda fact: str(fact.data["reason"]),
