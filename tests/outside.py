@@ -22,6 +22,7 @@ class Received(msgspec.Struct, frozen=True):
 
 class _Answer(msgspec.Struct, frozen=True):
     status: int
+    reason: str
     headers: dict[str, str]
     body: bytes
     delay: float
@@ -41,7 +42,8 @@ class OutsideServer:
         assert server.requests[0].method == "POST"
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._address = (host, port)
         self.requests: list[Received] = []
         self.bytes_sent = 0
         self.open_connections = 0
@@ -66,6 +68,7 @@ class OutsideServer:
         times: int = 1,
         hang_up: bool = False,
         until: asyncio.Event | None = None,
+        reason: str = "Answer",
     ) -> None:
         """Answer requests for `path`, after `delay` seconds, and not before `until` is set. Several answers for a path
         are given one after the other, and the last one ever after.
@@ -76,11 +79,11 @@ class OutsideServer:
         content, content_type = _content(body)
         given = {name.lower(): value for name, value in (headers or {}).items()}
         self._answers[path].append(
-            _Answer(status, content_type | given, content, delay, seconds_per_byte, times, hang_up, until)
+            _Answer(status, reason, content_type | given, content, delay, seconds_per_byte, times, hang_up, until)
         )
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=1024)
+        self._server = await asyncio.start_server(self._connected, *self._address, backlog=1024)
         return self
 
     async def __aexit__(
@@ -117,7 +120,7 @@ class OutsideServer:
             await answer.until.wait()
         if answer.hang_up:
             return False
-        head = [f"HTTP/1.1 {answer.status} Answer", f"content-length: {len(answer.body) * answer.times}"]
+        head = [f"HTTP/1.1 {answer.status} {answer.reason}", f"content-length: {len(answer.body) * answer.times}"]
         head += [f"{name}: {value}" for name, value in answer.headers.items()]
         writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
         for _ in range(answer.times if received.method != "HEAD" else 0):
@@ -136,7 +139,7 @@ class OutsideServer:
             self.bytes_sent += len(piece)
 
 
-_NOT_FOUND = _Answer(404, {}, b"", 0.0, 0.0, 1, False, None)
+_NOT_FOUND = _Answer(404, "Answer", {}, b"", 0.0, 0.0, 1, False, None)
 
 
 def _content(body: Any) -> tuple[bytes, dict[str, str]]:

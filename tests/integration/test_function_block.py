@@ -13,7 +13,7 @@ import pytest
 from playhead_contracts.events import BlockError
 from playhead_contracts.workflow import FunctionBlock
 from playhead_executor.blocks.contract import BlockCall, BlockFailure
-from playhead_executor.blocks.function import FunctionRunner
+from playhead_executor.blocks.function import Allowance, FunctionRunner
 
 STARTED_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ENDLESS = "while True:\n    pass"
@@ -182,25 +182,25 @@ async def test_an_attempt_to_reach_outside_the_sandbox_is_an_error_of_the_code(
 async def test_code_that_runs_too_long_is_stopped_at_its_limit(runner: FunctionRunner) -> None:
     begun = time.monotonic()
     error = await failure(runner, call(ENDLESS, seconds=0.3))
-    assert error.type == "time_limit"
+    assert error.type == "timeout"
     assert not error.retryable
     assert 0.3 <= time.monotonic() - begun < 1.3
 
 
 async def test_the_time_limit_cannot_be_caught(runner: FunctionRunner) -> None:
     code = "while True:\n    try:\n        while True: pass\n    except BaseException:\n        pass"
-    assert (await failure(runner, call(code, seconds=0.2))).type == "time_limit"
+    assert (await failure(runner, call(code, seconds=0.2))).type == "timeout"
 
 
 async def test_a_single_operation_that_takes_too_long_is_stopped_too(runner: FunctionRunner) -> None:
     code = "x = 10 ** 20_000_000\nlen([x * x * x * x * x])"
     error = await failure(runner, call(code, seconds=0.3, memory_mb=512))
-    assert error.type == "time_limit"
+    assert error.type == "timeout"
 
 
 async def test_printing_without_end_is_stopped_at_the_time_limit(runner: FunctionRunner) -> None:
     error = await failure(runner, call("while True:\n    print('a' * 1000)", seconds=0.3))
-    assert error.type == "time_limit"
+    assert error.type == "timeout"
 
 
 async def test_printed_text_does_not_reach_our_output(
@@ -216,9 +216,22 @@ async def test_printed_text_does_not_reach_our_output(
 )
 async def test_code_that_needs_too_much_memory_is_stopped(runner: FunctionRunner, code: str) -> None:
     error = await failure(runner, call(code, memory_mb=32))
-    assert error.type == "memory_limit"
+    assert error.type == "memory"
     assert not error.retryable
     assert (await runner.run(call("1"))).outputs == {"result": 1}
+
+
+async def test_no_block_is_given_more_than_the_operator_allows() -> None:
+    most = Allowance(seconds=0.2, memory_mb=16, output_bytes=1024)
+    async with FunctionRunner(workers=1, most=most) as strict:
+        late = await failure(strict, call(ENDLESS, seconds=60))
+        large = await failure(strict, call("'a' * 30_000_000", memory_mb=512))
+        wordy = await failure(strict, call("'a' * 1024"))
+        assert (await strict.run(call("'a' * 1000"))).outputs == {"result": "a" * 1000}
+    assert [error.type for error in (late, large, wordy)] == ["timeout", "memory", "output_too_large"]
+    settings = ("SECONDS", "MEMORY_MB", "OUTPUT_BYTES")
+    for error, setting in zip((late, large, wordy), settings, strict=True):
+        assert f"PLAYHEAD_FUNCTION_MAX_{setting}" in error.message
 
 
 @pytest.mark.parametrize("exception", ["TimeoutError", "MemoryError", "NotImplementedError"])
@@ -255,7 +268,7 @@ async def test_nothing_of_one_call_is_seen_by_the_next() -> None:
 
 async def test_an_endless_call_leaves_nothing_to_the_next() -> None:
     async with FunctionRunner(workers=1) as runner:
-        assert (await failure(runner, call(f"left = 1\n{ENDLESS}", seconds=0.1))).type == "time_limit"
+        assert (await failure(runner, call(f"left = 1\n{ENDLESS}", seconds=0.1))).type == "timeout"
         assert (await failure(runner, call("left"))).details["exception"] == "NameError"
 
 
@@ -309,7 +322,7 @@ async def test_an_endless_snippet_does_not_hold_up_the_others(runner: FunctionRu
     await asyncio.sleep(0)
     await asyncio.gather(*(runner.run(call("inputs['n']", {"n": n})) for n in range(100)))
     assert not endless.done()
-    assert (await endless).type == "time_limit"
+    assert (await endless).type == "timeout"
 
 
 async def test_endless_snippets_on_every_worker_hold_up_the_others_for_their_timeout_only(
@@ -320,7 +333,7 @@ async def test_endless_snippets_on_every_worker_hold_up_the_others_for_their_tim
     begun = time.monotonic()
     await runner.run(call("1", seconds=0.2))
     assert time.monotonic() - begun < 2
-    assert {error.type for error in await asyncio.gather(*endless)} == {"time_limit"}
+    assert {error.type for error in await asyncio.gather(*endless)} == {"timeout"}
 
 
 async def test_the_event_loop_goes_on_while_snippets_compute(runner: FunctionRunner) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import ipaddress
 import logging
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +15,9 @@ import pytest
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import HttpBlock
 from playhead_executor.blocks.addresses import AllowedAddresses, BadAddressRule
-from playhead_executor.blocks.contract import BlockCall, BlockFailure
-from playhead_executor.blocks.http import HttpRunner
+from playhead_executor.blocks.contract import CUT, BlockCall, BlockFailure
+from playhead_executor.blocks.http import MAX_ERROR_BODY_BYTES, HttpRunner
+from playhead_executor.secrets import redacted
 from tests.outside import OutsideServer
 from tests.system import eventually
 
@@ -195,11 +198,20 @@ async def test_a_redirect_completes_and_is_not_followed(runner: HttpRunner, serv
     assert [request.path for request in server.requests] == ["/x"]
 
 
+@pytest.mark.parametrize("location", ["javascript:alert(1)", "http://xn--/", "http://[", "\x01", "a" * 70_000])
+async def test_a_redirect_that_leads_nowhere_completes_all_the_same(
+    runner: HttpRunner, server: OutsideServer, location: str
+) -> None:
+    server.respond("/x", status=302, headers={"Location": location})
+    assert (await outputs(runner, call(f"{server.url}/x")))["status"] == 302
+
+
 @pytest.mark.parametrize(
     ("status", "retryable"),
     [
         (400, False), (401, False), (404, False), (409, False), (422, False),
-        (408, True), (425, True), (429, True), (500, True), (502, True), (503, True),
+        (501, False), (505, False), (408, True), (425, True), (429, True), (500, True), (502, True), (503, True),
+        (504, True),
     ],
 )  # fmt: skip
 async def test_a_status_from_400_on_fails_and_says_whether_trying_again_can_help(
@@ -218,7 +230,18 @@ async def test_a_long_body_of_an_error_is_cut_off(runner: HttpRunner, server: Ou
     server.respond("/x", status=500, body={"why": "a" * 5_000_000})
     error = await failure(runner, call(f"{server.url}/x"))
     assert error.type == "http_status"
-    assert len(error.details["body"]) == 16 * 1024
+    assert error.details["body"] == '{"why":"' + "a" * (16 * 1024 - 8) + CUT
+
+
+async def test_an_error_body_that_is_cut_inside_of_a_secret_tells_none_of_it(
+    runner: HttpRunner, server: OutsideServer
+) -> None:
+    secret = "pa55-word-" * 8
+    for shown in range(4, len(secret) + 1):
+        before = "." * (MAX_ERROR_BODY_BYTES - shown)
+        server.respond(f"/{shown}", 500, before + secret + "." * 100)
+        error = await failure(runner, call(f"{server.url}/{shown}"))
+        assert redacted(error.details["body"], {"S": secret}) == before + "{{ secrets.S }}" + CUT
 
 
 async def test_a_slow_answer_is_a_timeout(runner: HttpRunner, server: OutsideServer) -> None:
@@ -241,8 +264,9 @@ async def test_nobody_listening_is_a_failed_connection(runner: HttpRunner) -> No
     assert error.retryable
 
 
-async def test_a_name_that_nobody_has_is_a_failed_connection(runner: HttpRunner) -> None:
-    assert (await failure(runner, call("http://nobody.invalid/"))).type == "connection_failed"
+@pytest.mark.parametrize("name", ["nobody.invalid", "a..b", "a" * 64 + ".invalid"])
+async def test_a_name_that_nobody_has_is_a_failed_connection(runner: HttpRunner, name: str) -> None:
+    assert (await failure(runner, call(f"http://{name}/"))).type == "connection_failed"
 
 
 async def test_a_server_that_hangs_up_is_a_failed_connection(runner: HttpRunner, server: OutsideServer) -> None:
@@ -400,6 +424,44 @@ async def test_basic_bearer_and_key_say_who_asks(runner: HttpRunner, server: Out
     assert query.query == "a=1&key=k+2"
 
 
+async def test_user_and_password_of_the_url_say_who_asks_where_nothing_else_does(
+    runner: HttpRunner, server: OutsideServer
+) -> None:
+    server.respond("/x")
+    url = server.url.replace("http://", "http://ann:pass%3Aword@") + "/x"
+    await outputs(runner, call(url))
+    await outputs(runner, call(url, headers={"Authorization": "mine"}))
+    await outputs(runner, call(url, auth={"type": "bearer", "token": "t-1"}))
+    sent = [request.headers["authorization"] for request in server.requests]
+    assert sent == ["Basic YW5uOnBhc3M6d29yZA==", "mine", "Bearer t-1"]
+
+
+async def test_auth_takes_the_place_of_the_header_that_it_sends(runner: HttpRunner, server: OutsideServer) -> None:
+    server.respond("/x")
+    auth: dict[str, Json] = {"type": "bearer", "token": "t-1"}
+    await outputs(runner, call(f"{server.url}/x", headers={"authorization": "other"}, auth=auth))
+    assert server.requests[0].headers["authorization"] == "Bearer t-1"
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"type": "basic", "user": "ann", "password": None},
+        {"type": "bearer", "token": 7},
+        {"type": "bearer", "token": "t-1\r\nX-Smuggled: 1"},
+        {"type": "bearer", "token": "grüße"},
+        {"type": "api_key", "place": "header", "name": "content-length", "value": "t-1"},
+    ],
+)
+async def test_auth_that_cannot_be_sent_is_refused_without_telling_it(
+    runner: HttpRunner, server: OutsideServer, auth: Json
+) -> None:
+    error = await failure(runner, call(f"{server.url}/x", auth=auth))
+    assert error.type == "invalid_request"
+    assert "t-1" not in str(error)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize(
     ("said", "seconds"),
     [
@@ -408,6 +470,10 @@ async def test_basic_bearer_and_key_say_who_asks(runner: HttpRunner, server: Out
         ("999999999", 86_400.0),
         ("Thu, 01 Jan 2015 00:00:00 GMT", 0.0),
         ("soon", None),
+        ("", None),
+        ("1.5", None),
+        ("²", None),
+        ("Thu, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         ("-5", None),
     ],
 )
@@ -430,6 +496,17 @@ async def test_a_response_larger_than_the_block_takes_is_a_failure(runner: HttpR
     assert (await outputs(runner, called))["body"] == "a" * 2000
 
 
+async def test_no_block_is_given_more_than_the_operator_allows(server: OutsideServer) -> None:
+    server.respond("/x", body="a" * 2000)
+    asked = msgspec.structs.replace(
+        call(f"{server.url}/x"), config=HttpBlock(type="http", url="https://example.com", max_response_bytes=10_000)
+    )
+    async with HttpRunner(AllowedAddresses(["private"]), max_response_bytes=1999) as strict:
+        assert (await failure(strict, asked)).type == "response_too_large"
+    async with HttpRunner(AllowedAddresses(["private"]), max_response_bytes=2000) as strict:
+        assert (await outputs(strict, asked))["body"] == "a" * 2000
+
+
 PRIVATE = [
     "http://127.0.0.1:{port}/x",
     "http://localhost:{port}/x",
@@ -444,6 +521,19 @@ PRIVATE = [
     "http://[64:ff9b::7f00:1]/x",
     "http://[2002:7f00:1::]/x",
     "http://224.0.0.1/x",
+    "http://127.1:{port}/x",
+    "http://0x7f.1:{port}/x",
+    "http://192.0.0.8/x",
+    "http://198.18.0.1/x",
+    "http://255.255.255.255/x",
+    "http://[::]:{port}/x",
+    "http://[::7f00:1]:{port}/x",
+    "http://[fe80::1]/x",
+    "http://[fec0::1]/x",
+    "http://[ff02::1]/x",
+    "http://[64:ff9b:1::7f00:1]/x",
+    "http://[2001:0:808:808::80ff:fffe]/x",
+    "http://[2001:db8::1]/x",
 ]
 
 
@@ -470,6 +560,70 @@ async def test_the_operator_allows_names_addresses_and_ranges(server: OutsideSer
         assert (await failure(others, call(f"{server.url}/x"))).type == "address_refused"
 
 
-def test_a_rule_that_is_none_stops_the_executor() -> None:
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
+)
+def test_public_addresses_are_allowed_whatever_form_carries_them(address: str) -> None:
+    assert AllowedAddresses().allows("example.com", ipaddress.ip_address(address))
+
+
+def test_a_range_is_meant_also_where_an_ipv6_address_carries_it() -> None:
+    allowed = AllowedAddresses(["10.0.0.0/8", "fd00::/8"])
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::a01:203", "fd00::1"):
+        assert allowed.allows("x", ipaddress.ip_address(address))
+    for address in ("192.168.0.1", "::ffff:192.168.0.1", "fe80::1", "::1"):
+        assert not allowed.allows("x", ipaddress.ip_address(address))
+
+
+def test_a_name_is_the_same_in_any_case_and_script() -> None:
+    allowed = AllowedAddresses(["Bücher.Example."])
+    assert allowed.allows("xn--bcher-kva.example", ipaddress.ip_address("10.0.0.1"))
+    assert not allowed.allows("b.xn--bcher-kva.example", ipaddress.ip_address("10.0.0.1"))
+
+
+async def test_what_is_connected_to_is_the_very_address_that_was_checked(
+    server: OutsideServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A resolver that gives another answer each time, as somebody who rebinds names would.
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    server.respond("/x")
+    url = server.url.replace("127.0.0.1", "rebound.example")
+    async with HttpRunner(AllowedAddresses(["127.0.0.1"])) as allowed:
+        assert (await outputs(allowed, call(f"{url}/x")))["status"] == 200
+    assert asked == ["rebound.example"]
+    async with HttpRunner(AllowedAddresses(["127.0.0.1"])) as allowed:
+        assert (await failure(allowed, call(f"{url}/x"))).type == "address_refused"
+
+
+async def test_of_several_addresses_the_allowed_ones_are_tried_in_turn(
+    server: OutsideServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        # Nobody listens on the second; the first would answer, and is not allowed.
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    port = int(server.url.rsplit(":", 1)[1])
+    async with OutsideServer("127.0.0.3", port) as third:
+        third.respond("/x")
+        async with HttpRunner(AllowedAddresses(["127.0.0.2/31"])) as allowed:
+            assert (await outputs(allowed, call(f"http://many.example:{port}/x")))["status"] == 200
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "rule", ["10.0.0.1/8", "*", "*.example.com", "http://example.com", "10.0.0.1:80", "[::1]", "", "a..b", "a b"]
+)
+def test_a_rule_that_is_none_stops_the_executor(rule: str) -> None:
     with pytest.raises(BadAddressRule, match="PLAYHEAD_HTTP_ALLOW"):
-        AllowedAddresses(["10.0.0.1/8"])
+        AllowedAddresses([rule])

@@ -107,7 +107,7 @@ class Expression:
         reason = str(failed)
         for name in reversed(self._paths):  # so that the tenth is not taken for the first
             reason = reason.replace(name, str(self._paths[name]))
-        for secret in scope.secrets.values():
+        for secret in sorted(scope.secrets.values(), key=len, reverse=True):
             reason = reason.replace(secret, "***") if secret else reason
         read_blocks = {str(path.steps[0]) for path in self._paths.values() if path.root == "blocks"}
         absent = sorted(read_blocks & scope.absent)

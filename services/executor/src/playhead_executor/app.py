@@ -40,7 +40,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         open_log(settings.database_url, patience_seconds=settings.patience_seconds) as event_log,
         connect_bus(settings.nats_url, f"executor {name}") as bus,
-        FunctionRunner() as function_runner,
+        FunctionRunner(most=settings.allowance()) as function_runner,
         HttpRunner(AllowedAddresses(settings.http_allow), settings.http_max_response_bytes) as http_runner,
         health_server(settings.health_host, settings.health_port, {"bus": bus.check, "log": event_log.ping}),
     ):

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
+from playhead_executor.blocks.function import Allowance
 from playhead_runtime.settings import BusSettings, DatabaseSettings
 
 
@@ -32,10 +33,17 @@ class Settings(BusSettings, DatabaseSettings):
     http_allow: tuple[str, ...] = ()
     """What `http` blocks may reach besides public addresses: host names, addresses, ranges, or `private`."""
     http_max_response_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
+    function_max_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 60.0
+    function_max_memory_mb: Annotated[int, msgspec.Meta(ge=1, le=512)] = 512
+    function_max_output_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
     secrets_dir: Path | None = None
     """A directory with one file for each secret, as Docker and Kubernetes mount them."""
     health_host: str = "127.0.0.1"
     health_port: int | None = None
+
+    def allowance(self) -> Allowance:
+        """What code in `function` blocks gets here, at most."""
+        return Allowance(self.function_max_seconds, self.function_max_memory_mb, self.function_max_output_bytes)
 
     def limits(self) -> Limits:
         """What executions may grow to here."""

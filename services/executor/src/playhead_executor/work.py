@@ -1,6 +1,7 @@
 """Where blocks are run: the one place at which whatever goes wrong in a block becomes a fact about it."""
 
 import logging
+import traceback
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -32,13 +33,15 @@ class Workshop:
     async def work(self, node: Node, run: Run, state: ExecutionState, progress: Progress) -> Result:
         """Run one block; whatever comes of it is its result. Only a cancel ends this with an exception."""
         began = perf_counter()
-        secrets = self._secrets.used_by(node)
-        outcome, error = Outcome(None), None
+        outcome, error, secrets = Outcome(None), None, None
         try:
+            secrets = self._secrets.used_by(node)
             inputs = run.inputs
             if secrets is not None:
                 inputs = run_inputs(node, Place(node.body, run.path.removesuffix(node.id)), state, secrets)
             outcome = await self._runner_of(node).run(_call(node, run, inputs, state.execution_id, progress))
+            # Measured as it is recorded: a reference can be longer than the secret for which it stands.
+            outcome = Outcome(redacted(outcome.outputs, secrets), outcome.decision)
             size = len(msgspec.json.encode(outcome.outputs))
             if size > self._max_output_bytes:
                 raise BlockFailure(
@@ -52,8 +55,9 @@ class Workshop:
             error = failure.error
         except (TypeError, UnicodeEncodeError) as not_json:
             error = BlockError(type="output_not_json", message=f"The outputs are no JSON: {not_json}")
-        except Exception as unexpected:
-            log.exception("block raised", extra={"execution_id": state.execution_id, "path": run.path})
+        except Exception as unexpected:  # noqa: BLE001 - the edge: whatever it is becomes the failure of the block
+            facts = {"execution_id": state.execution_id, "path": run.path}
+            log.error("block raised", extra={**facts, "raised": redacted(traceback.format_exc(), secrets)})
             error = BlockError(type="internal", message=f"{type(unexpected).__name__}: {unexpected}")
         duration_ms = round((perf_counter() - began) * 1000, 3)
         # A block without effects has no start of its own in the log, so its result tells when and with what it began.
@@ -70,7 +74,7 @@ class Workshop:
         return BlockCompleted(
             path=run.path,
             attempt=run.attempt,
-            outputs=redacted(outcome.outputs, secrets),
+            outputs=outcome.outputs,
             decision=outcome.decision,
             duration_ms=duration_ms,
             started_at=started_at,

@@ -9,8 +9,10 @@ what they carry.
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import httpcore
@@ -25,6 +27,17 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
+"""All that IANA gives out as global unicast; the rest is for special purposes, such as the old site-local addresses."""
+_NOT_PUBLIC: tuple[_Network, ...] = tuple(
+    # What not every release of Python knows of the registries of special addresses (RFC 6890).
+    ipaddress.ip_network(network)
+    for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20")
+)
+
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
+_NEXT_AFTER_SECONDS = 3.0
+"""How long one of several addresses of a host may take to connect, so that a dead one does not use up the time."""
 
 
 class AddressRefused(PlayheadError):
@@ -36,7 +49,10 @@ class BadAddressRule(PlayheadError):
 
 
 class AllowedAddresses:
-    """What the operator allows besides public addresses: host names, addresses, ranges (CIDR), or `private`."""
+    """What the operator allows besides public addresses: host names, addresses, ranges (CIDR), or `private`.
+
+    Raises BadAddressRule.
+    """
 
     def __init__(self, rules: Iterable[str] = ()):
         self._names: set[str] = set()
@@ -51,7 +67,7 @@ class AllowedAddresses:
                 except ValueError as wrong:
                     raise BadAddressRule(f"PLAYHEAD_HTTP_ALLOW: {rule!r} is no range of addresses: {wrong}") from wrong
             else:
-                self._names.add(rule.lower().rstrip("."))
+                self._names.add(_name(rule))
 
     def allows(self, host: str, address: _Address) -> bool:
         """Whether a connection to `host` may go to `address`, which it resolved to."""
@@ -60,7 +76,7 @@ class AllowedAddresses:
         carried = _carried(address)
         if any(each in network for network in self._networks for each in (address, carried)):
             return True
-        return carried.is_global and not carried.is_multicast and not carried.is_reserved
+        return _is_public(carried)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -87,8 +103,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         # One after the other, in the order of the resolver, as a client without the guard would.
         for address in reachable[:-1]:
             try:
-                return await self._unguarded.connect_tcp(str(address), port, timeout, local_address, socket_options)
-            except httpcore.ConnectError:
+                return await self._unguarded.connect_tcp(
+                    str(address), port, _NEXT_AFTER_SECONDS, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
         return await self._unguarded.connect_tcp(str(reachable[-1]), port, timeout, local_address, socket_options)
 
@@ -108,7 +126,11 @@ def guarded_transport(allowed: AllowedAddresses, limits: httpx.Limits) -> httpx.
     """A transport whose every connection is checked. TLS is still verified against the name in the URL."""
     transport = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
     # httpx has no parameter for it; its pool has (https://www.encode.io/httpcore/network-backends/).
-    transport._pool._network_backend = GuardedBackend(allowed)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    pool: Any = transport._pool  # pyright: ignore[reportPrivateUsage]
+    # Were it named otherwise one day, setting it would do nothing, and nothing would be guarded.
+    if not isinstance(pool._network_backend, httpcore.AsyncNetworkBackend):
+        raise TypeError("this release of httpcore keeps its network backend elsewhere")
+    pool._network_backend = GuardedBackend(allowed)
     return transport
 
 
@@ -118,10 +140,26 @@ async def _resolved(host: str, port: int) -> list[_Address]:
         return [literal]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as unknown:
+    except (socket.gaierror, UnicodeError) as unknown:  # the second for labels that are empty or too long
         raise httpcore.ConnectError(f"{host} does not resolve") from unknown
     texts = dict.fromkeys(str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found)
     return [ipaddress.ip_address(text) for text in texts]
+
+
+def _name(rule: str) -> str:
+    """A host name as connections have it: in lower case, in ASCII, without the dot at the end."""
+    if _NAME.fullmatch(rule):
+        with suppress(httpx.InvalidURL, UnicodeError):
+            return httpx.URL(f"http://{rule}/").raw_host.decode().lower().rstrip(".")
+    raise BadAddressRule(f"PLAYHEAD_HTTP_ALLOW: {rule!r} is no host name, address or range, and not {PRIVATE!r}")
+
+
+def _is_public(address: _Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and address not in _PUBLIC_V6:
+        return False
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _as_address(host: str) -> _Address | None:

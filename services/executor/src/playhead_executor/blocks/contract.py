@@ -10,6 +10,9 @@ import msgspec
 from playhead_contracts.errors import PlayheadError
 from playhead_contracts.events import BlockError, Json
 
+CUT = "…"
+"""The end of a text from outside that was cut off. Before it, the beginning of a secret is looked for, too."""
+
 
 class BlockFailure(PlayheadError):
     """The block failed, and the author is told why. Whatever else a runner raises is a bug of ours."""

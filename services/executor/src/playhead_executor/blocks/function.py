@@ -21,6 +21,7 @@ import os
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from pydantic_monty import (
     AsyncMonty,
     MontyCrashedError,
@@ -34,8 +35,6 @@ from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import FunctionBlock
 from playhead_executor.blocks.contract import BlockCall, BlockFailure, Outcome
 from playhead_executor.blocks.json_values import NotJson, TooLarge, json_copy
-
-MAX_OUTPUT_BYTES = 1024 * 1024
 
 # Outputs up to here are checked at once; larger ones, which can take 0.2 s, beside the event loop.
 _CHECKED_AT_ONCE_BYTES = 16 * 1024
@@ -51,16 +50,26 @@ _TIME_LIMIT = "feed time limit exceeded"
 _MEMORY_LIMITS = ("memory limit exceeded", "the worker exceeded its memory limit")
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """The most that a snippet gets, whatever its block asks for."""
+
+    seconds: float = 60.0
+    memory_mb: int = 512
+    output_bytes: int = 1024 * 1024
+    """Of its outputs, as JSON."""
+
+
 class FunctionRunner:
     """Runs `function` blocks. An async context manager that owns the workers.
 
     Callers wait for a worker in the order in which they came. A block's `timeout` begins when it has one.
     """
 
-    def __init__(self, workers: int | None = None):
+    def __init__(self, workers: int | None = None, most: Allowance | None = None):
         """`workers` is how many snippets run at once. By default no fewer than four, however few cores there
         are, so that the others go on, if more slowly, when some have run away.
         """
+        self._most = most or Allowance()
         count = workers or max(4, os.cpu_count() or 1)
         self._pool = AsyncMonty(min_processes=count, max_processes=count, feed_duration_limit_grace=_KILL_AFTER_SECONDS)
         self._turn = asyncio.Semaphore(count)  # first come, first served, which the pool does not promise
@@ -78,20 +87,20 @@ class FunctionRunner:
         """Run the code once. An output that is not a dict becomes `{"result": output}`.
 
         Raises BlockFailure of type `syntax_error` (nothing was run; details: `message`, `line`), `code_error`
-        (details: `exception`, `message`, `line`), `time_limit`, `memory_limit`, `output_not_json` (details:
-        `pointer`), `output_too_large` (more than 1 MiB as JSON), or `sandbox_crashed`. That one alone is
-        retryable: after the others, the same code would meet the same end.
+        (details: `exception`, `message`, `line`), `timeout`, `memory`, `output_not_json` (details: `pointer`),
+        `output_too_large`, or `sandbox_crashed`. That one alone is retryable: after the others, the same code
+        would meet the same end.
         """
         async with self._turn:
             value = await self._feed(call)
-        outputs = await _checked(value)
+        outputs = await _checked(value, self._most.output_bytes)
         return Outcome(outputs if isinstance(outputs, dict) else {"result": outputs})
 
     async def _feed(self, call: BlockCall) -> object:
         block: FunctionBlock = call.config
-        limits = ResourceLimits(
-            max_feed_duration_secs=block.timeout.total_seconds(), max_memory=block.memory_mb * 1024 * 1024
-        )
+        seconds = min(block.timeout.total_seconds(), self._most.seconds)
+        memory_mb = min(block.memory_mb, self._most.memory_mb)
+        limits = ResourceLimits(max_feed_duration_secs=seconds, max_memory=memory_mb * 1024 * 1024)
         policy = OSPolicy(datetime=call.started_at, random_start={"seed": call.idempotency_key}, sleep="zero")
         try:
             async with self._pool.checkout(limits=limits, os_policy=policy) as session:
@@ -99,9 +108,9 @@ class FunctionRunner:
         except MontySyntaxError as error:
             raise BlockFailure(_syntax_error(error)) from error
         except MontyRuntimeError as error:
-            raise BlockFailure(_runtime_error(error, block)) from error
+            raise BlockFailure(_runtime_error(error, seconds, memory_mb)) from error
         except MontyCrashedError as error:
-            raise BlockFailure(_crash(error, block)) from error
+            raise BlockFailure(_crash(error, seconds)) from error
 
 
 def _drop_printed(stream: str, text: str) -> None:
@@ -114,14 +123,18 @@ def _syntax_error(error: MontySyntaxError | MontyRuntimeError) -> BlockError:
     return BlockError(type="syntax_error", message=message, details={"message": message, **_line(error)})
 
 
-def _runtime_error(error: MontyRuntimeError, block: FunctionBlock) -> BlockError:
+def _runtime_error(error: MontyRuntimeError, seconds: float, memory_mb: int) -> BlockError:
     exception = error.exception()
     message = _message(error)
     match exception:
         case TimeoutError() if message.startswith(_TIME_LIMIT):
-            return _time_limit(block)
+            return _timeout(seconds)
         case MemoryError() if message.startswith(_MEMORY_LIMITS):
-            return BlockError(type="memory_limit", message=f"the code needs more than {block.memory_mb} MB")
+            return BlockError(
+                type="memory",
+                message=f"the code needs more than {memory_mb} MB"
+                " (memory_mb of the block, at most PLAYHEAD_FUNCTION_MAX_MEMORY_MB)",
+            )
         case NotImplementedError() if (frames := error.traceback()) and frames[-1].function_name is None:
             return _syntax_error(error)  # a construct that monty does not know, such as `yield`
         case _:
@@ -139,22 +152,23 @@ def _line(error: MontySyntaxError | MontyRuntimeError) -> dict[str, Json]:
     return {"line": frames[-1].line} if frames else {}
 
 
-def _time_limit(block: FunctionBlock) -> BlockError:
-    return BlockError(type="time_limit", message=f"the code ran longer than {block.timeout.total_seconds():g} s")
+def _timeout(seconds: float) -> BlockError:
+    message = f"the code ran longer than {seconds:g} s (timeout of the block, at most PLAYHEAD_FUNCTION_MAX_SECONDS)"
+    return BlockError(type="timeout", message=message)
 
 
-def _crash(error: MontyCrashedError, block: FunctionBlock) -> BlockError:
+def _crash(error: MontyCrashedError, seconds: float) -> BlockError:
     if error.timed_out:
-        return _time_limit(block)
+        return _timeout(seconds)
     return BlockError(type="sandbox_crashed", message="the sandbox broke while it ran the code", retryable=True)
 
 
-async def _checked(value: object) -> Json:
+async def _checked(value: object, max_bytes: int) -> Json:
     try:
         try:
-            return json_copy(value, _CHECKED_AT_ONCE_BYTES)
+            return json_copy(value, min(_CHECKED_AT_ONCE_BYTES, max_bytes))
         except TooLarge:
-            return await asyncio.to_thread(json_copy, value, MAX_OUTPUT_BYTES)
+            return await asyncio.to_thread(json_copy, value, max_bytes)
     except NotJson as error:
         raise BlockFailure(
             BlockError(
@@ -164,5 +178,5 @@ async def _checked(value: object) -> Json:
             )
         ) from error
     except TooLarge as error:
-        message = f"the output is larger than {MAX_OUTPUT_BYTES} bytes"
+        message = f"the output is larger than {max_bytes} bytes (PLAYHEAD_FUNCTION_MAX_OUTPUT_BYTES)"
         raise BlockFailure(BlockError(type="output_too_large", message=message)) from error

@@ -10,9 +10,10 @@ in lower case, and `body`:
 - other text is text, and anything else `{"base64": ...}`.
 
 Every status from 200 to 399 completes. Redirects are not followed, so an author who looks at `url` sees where
-the request goes. One client serves all tenants, so it keeps nothing between calls but open connections: no
-cookies, and none of the proxies and passwords that httpx would take from the environment and from `.netrc`: a proxy
-would be a way around the check of addresses (see `addresses.py`).
+the request goes. One pool of connections serves all tenants, and nothing else is kept between calls. It is used
+without the client that httpx puts around it. That one reads every redirect, even if it is not to follow it, and fails
+an answered request when the redirect leads nowhere; it has cookies; and it takes proxies and passwords from the
+environment and from `.netrc`, where a proxy would be a way around the check of addresses (see `addresses.py`).
 
 The URL, and anything else that came from the inputs, may hold secrets. Messages name the host and no more.
 """
@@ -24,7 +25,6 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -34,7 +34,7 @@ import msgspec
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import HttpBlock
 from playhead_executor.blocks.addresses import AddressRefused, AllowedAddresses, guarded_transport
-from playhead_executor.blocks.contract import BlockCall, BlockFailure, Outcome
+from playhead_executor.blocks.contract import CUT, BlockCall, BlockFailure, Outcome
 from playhead_executor.blocks.json_values import NotJson, parse_json
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
@@ -46,7 +46,8 @@ _MAX_CONNECTIONS = 512
 _MAX_IDLE_CONNECTIONS = 128
 _LONGEST_RETRY_AFTER = 86_400.0
 """Nobody is obeyed for longer than a day."""
-_RETRYABLE_STATUSES = frozenset({408, 425, 429})
+_RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Those that say of themselves that they may go away, or that somebody on the way had no luck."""
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
@@ -60,42 +61,34 @@ _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding"})
 
 
 class HttpRunner:
-    """Runs `http` blocks. An async context manager that owns the client and its connections."""
+    """Runs `http` blocks. An async context manager that owns the connections."""
 
     def __init__(self, allowed: AllowedAddresses | None = None, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self._max_response_bytes = max_response_bytes
-        for name in ("httpx", "httpcore"):
-            # They log every URL and header, and what is secret is in there.
-            logging.getLogger(name).setLevel(logging.WARNING)
+        # It logs every URL and header, and what is secret is in there.
+        logging.getLogger("httpcore").setLevel(logging.WARNING)
         limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS)
-        self._client = httpx.AsyncClient(
-            transport=guarded_transport(allowed or AllowedAddresses(), limits),
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            timeout=None,  # `run` limits the whole exchange; httpx would limit each read
-            headers={"user-agent": "playhead", "accept-encoding": "gzip"},
-        )
+        self._transport = guarded_transport(allowed or AllowedAddresses(), limits)
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+        await self._transport.__aexit__(kind, error, trace)
 
     async def run(self, call: BlockCall) -> Outcome:
         """Make the request once. The timeout is for the whole exchange, waiting for a connection included.
 
         Raises BlockFailure of type `http_status` (details: `status`, `headers`, `body`, which is cut off at
-        16 KiB; retryable if 408, 425, 429 or 5xx, and not before what `Retry-After` says), `timeout` or
+        16 KiB; retryable if 408, 425, 429, 500, 502, 503 or 504, and not before what `Retry-After` says), `timeout` or
         `connection_failed` (both retryable; the request may have been acted upon), `address_refused` (the operator does
         not allow it), `response_too_large` (unpacked, for the block or the operator), `invalid_url`, or
         `invalid_request` (method, headers, query, auth, body or timeout are not what they should be).
         """
-        request = self._request(call)
+        request = _request(call)
         block: HttpBlock = call.config
         most = min(block.max_response_bytes or self._max_response_bytes, self._max_response_bytes)
         timeout_seconds = _timeout_seconds(call)
@@ -114,27 +107,9 @@ class HttpRunner:
             message = f"the exchange with {host} broke: {type(error).__name__}"
             raise _failure("connection_failed", message, retryable=True) from error
 
-    def _request(self, call: BlockCall) -> httpx.Request:
-        inputs = call.inputs
-        block: HttpBlock = call.config
-        method = inputs.get("method", block.method)
-        if not isinstance(method, str):
-            raise _failure("invalid_request", "the method must be a string")
-        added_headers, added_query = _auth(inputs.get("auth"))
-        query = httpx.QueryParams((*_pairs(inputs, "query"), *added_query))
-        url = _url(inputs.get("url"), query)
-        try:
-            headers = httpx.Headers([*_pairs(inputs, "headers"), *added_headers])
-            if refused := _FRAMING_HEADERS & headers.keys():
-                raise _failure("invalid_request", f"the header {min(refused)} cannot be set")
-            headers.setdefault("idempotency-key", _quoted(call.idempotency_key))
-            content = _content(inputs.get("body"), headers)
-            return self._client.build_request(method.upper(), url, headers=headers, content=content)
-        except UnicodeError as error:
-            raise _failure("invalid_request", "the method and headers must be ASCII") from error
-
     async def _exchange(self, request: httpx.Request, most: int) -> Json:
-        response = await self._client.send(request, stream=True)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
         try:
             if response.status_code >= 400:
                 raise await _status_failure(response)
@@ -155,14 +130,52 @@ def _failure(kind: str, message: str, *, retryable: bool = False, **details: Jso
     return BlockFailure(BlockError(type=kind, message=message, retryable=retryable, details=details))
 
 
+def _request(call: BlockCall) -> httpx.Request:
+    inputs = call.inputs
+    block: HttpBlock = call.config
+    method = inputs.get("method", block.method)
+    if not isinstance(method, str):
+        raise _failure("invalid_request", "the method must be a string")
+    added_headers, added_query = _auth(inputs.get("auth"))
+    query = httpx.QueryParams((*_pairs(inputs, "query"), *added_query))
+    url = _url(inputs.get("url"), query)
+    try:
+        headers = httpx.Headers([*_pairs(inputs, "headers")])
+        headers.update(added_headers)
+        if refused := _FRAMING_HEADERS & headers.keys():
+            raise _failure("invalid_request", f"the header {min(refused)} cannot be set")
+        _add_defaults(headers, url, call.idempotency_key)
+        content = _content(inputs.get("body"), headers)
+        return httpx.Request(method.upper(), url, headers=headers, content=content)
+    except UnicodeError as error:
+        raise _failure("invalid_request", "the method and headers must be ASCII") from error
+
+
+def _add_defaults(headers: httpx.Headers, url: httpx.URL, idempotency_key: str) -> None:
+    """What is sent where the author says nothing else."""
+    defaults = {
+        "accept": "*/*",
+        "accept-encoding": "gzip",
+        "user-agent": "playhead",
+        "idempotency-key": _quoted(idempotency_key),
+    }
+    if url.userinfo:
+        defaults["authorization"] = _basic(url.username, url.password)
+    for name, value in defaults.items():
+        headers.setdefault(name, value)
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
 def _auth(value: Json) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The headers and the query that say who asks."""
     match value:
         case None:
             return [], []
         case {"type": "basic", "user": str(user), "password": str(password)}:
-            token = base64.b64encode(f"{user}:{password}".encode()).decode()
-            return [("authorization", f"Basic {token}")], []
+            return [("authorization", _basic(user, password))], []
         case {"type": "bearer", "token": str(token)}:
             return [("authorization", f"Bearer {token}")], []
         case {"type": "api_key", "place": "header", "name": str(name), "value": str(key)}:
@@ -242,27 +255,33 @@ async def _status_failure(response: httpx.Response) -> BlockFailure:
     status = response.status_code
     content, is_whole = await _read(response, MAX_ERROR_BODY_BYTES)
     details: dict[str, Any] = {"status": status, "headers": dict(response.headers)}
-    details["body"] = _body(content, response) if is_whole else content.decode(errors="replace")
+    details["body"] = _body(content, response) if is_whole else content.decode(errors="replace") + CUT
     return BlockFailure(
         BlockError(
             type="http_status",
-            message=f"{response.url.host} answered {status} {response.reason_phrase}".strip(),
-            retryable=status in _RETRYABLE_STATUSES or status >= 500,
+            message=f"{response.url.host} answered {status} {_reason(response)}".strip(),
+            retryable=status in _RETRYABLE_STATUSES,
             details=details,
             retry_after_seconds=_retry_after_seconds(response.headers.get("retry-after")),
         )
     )
 
 
+def _reason(response: httpx.Response) -> str:
+    # The property of httpx leaves out what is not ASCII, and no secret would be found in the rest.
+    said: bytes = response.extensions.get("reason_phrase", b"")
+    return said.decode(errors="replace")
+
+
 def _retry_after_seconds(said: str | None) -> float | None:
     """How long the other side asks to be left alone (RFC 9110, 10.2.3): seconds, or a date; None if it says neither."""
     if said is None:
         return None
-    if said.strip().isdecimal():
+    if said.isascii() and said.isdecimal():
         return min(float(said), _LONGEST_RETRY_AFTER)
     try:
         at = parsedate_to_datetime(said)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return min(max((at - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
