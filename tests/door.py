@@ -21,7 +21,7 @@ from playhead_contracts.events import (
     PauseRequested,
 )
 from playhead_contracts.ids import BlockPath, EventId, ExecutionId, PauseId, TenantId, execution_stream
-from playhead_engine.fold import fold
+from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import Appended, EventLog
 from playhead_gateway.app import serve

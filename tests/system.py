@@ -24,7 +24,7 @@ from playhead_contracts.ids import (
 from playhead_contracts.workflow_text import digest_of, read_document
 from playhead_engine.admission import Request, admit, decide_cancel
 from playhead_engine.documents import parse
-from playhead_engine.fold import fold
+from playhead_engine.folding import fold
 from playhead_engine.state import BlockState, ExecutionState, PauseState
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import GENESIS, EventLog

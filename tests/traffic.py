@@ -45,7 +45,7 @@ from playhead_contracts.ids import (
     execution_stream,
     workflow_stream,
 )
-from playhead_engine.fold import create, evolve
+from playhead_engine.folding import create, evolve
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_eventlog import GENESIS, EventLog, StreamHead
 from playhead_runtime.ids import new_id

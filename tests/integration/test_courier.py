@@ -54,7 +54,7 @@ from playhead_contracts.ids import (
     event_stream,
     execution_stream,
 )
-from playhead_engine.fold import fold
+from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import BLOB_BYTES, GENESIS, EventLog, open_tail
 from playhead_projector.app import serve as serve_projector

@@ -20,7 +20,7 @@ from playhead_contracts.events import (
     ExecutionStarted,
 )
 from playhead_contracts.ids import ExecutionId, execution_stream
-from playhead_engine.fold import fold
+from playhead_engine.folding import fold
 from playhead_engine.state import BlockStatus, ExecutionState, ExecutionStatus
 from playhead_executor import subscribers
 from playhead_executor.runner import Runner

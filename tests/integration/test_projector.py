@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 from playhead_contracts.events import ExecutionCreated, ExecutionStarted
 from playhead_contracts.ids import ExecutionId, WorkflowId, execution_stream
 from playhead_engine.due import due_at
-from playhead_engine.fold import fold
+from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import GENESIS, EventLog, RawEvent, open_log, open_tail
 from playhead_projector.app import serve

@@ -25,11 +25,11 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import BlockPath, EventId, ExecutionId, StreamId, TenantId, WorkflowId
 from playhead_engine.admission import Request, admit
-from playhead_engine.advance import Moment, advance, finish, release
-from playhead_engine.blocks import Run
 from playhead_engine.documents import parse
-from playhead_engine.fold import evolve, fold
+from playhead_engine.folding import evolve, fold
 from playhead_engine.graph import Graph, build_graph
+from playhead_engine.scheduling import Moment, advance, finish, release
+from playhead_engine.scheduling.blocks import Run
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_engine.traits import BlockTraits
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from playhead_contracts.events import BlockCompleted, BlockFailed, IterationCompleted
 from playhead_contracts.ids import BlockPath
-from playhead_engine.advance import advance, is_active
-from playhead_engine.fold import fold, own_copy
+from playhead_engine.folding import fold, own_copy
+from playhead_engine.scheduling import advance, is_active
 from playhead_engine.state import SETTLED, BlockStatus, ExecutionStatus
 from tests.unit.graphs import Case, World, cases, outcome
 

@@ -22,8 +22,8 @@ from playhead_contracts.events import (
     MatchedEvent,
 )
 from playhead_contracts.ids import PauseId
-from playhead_engine.advance import release
-from playhead_engine.fold import evolve
+from playhead_engine.folding import evolve
+from playhead_engine.scheduling import release
 from playhead_engine.state import BlockStatus, ExecutionState, ExecutionStatus
 from tests.unit.graphs import PERSON, START, Case, World
 

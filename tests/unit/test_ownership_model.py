@@ -23,12 +23,12 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import BlockPath
 from playhead_engine.admission import Request, admit
-from playhead_engine.advance import Moment, advance, finish, release
-from playhead_engine.blocks import Run
 from playhead_engine.documents import parse
-from playhead_engine.fold import evolve, fold, mark_running
+from playhead_engine.folding import evolve, fold, mark_running
 from playhead_engine.graph import build_graph
 from playhead_engine.ownership import Claim, Poisoned, decide_claim, is_fenced
+from playhead_engine.scheduling import Moment, advance, finish, release
+from playhead_engine.scheduling.blocks import Run
 from playhead_engine.state import ExecutionState
 from tests.unit.graphs import PERSON, START, TRAITS, Case, cases, recorded
 

@@ -25,8 +25,8 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import BlockPath, EventId, ExecutionId, StreamId, TenantId, WorkflowId
 from playhead_engine.expressions import ExpressionFailed, compile_expression
-from playhead_engine.fold import fold
-from playhead_engine.scope import Scope
+from playhead_engine.expressions.scope import Scope
+from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState
 from playhead_engine.watching import (
     MESSAGES,

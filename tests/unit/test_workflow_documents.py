@@ -14,7 +14,7 @@ from playhead_contracts.errors import Fault, InvalidDocument
 from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import BaseBlock, ConditionBlock, CustomBlock, HumanBlock, WaitBlock, WorkflowDocument
 from playhead_contracts.workflow_text import MAX_NODES, canonical_json, digest_of, read_document
-from playhead_engine.documents import BlockTraits, check, parse
+from playhead_engine.documents.check import BlockTraits, check, parse
 from playhead_engine.graph import build_graph
 from playhead_engine.limits import DEFAULT_LIMITS
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from playhead_contracts.workflow import BLOCK_MODELS, CustomBlock, Retry, WorkflowDocument
-from playhead_engine.fold import TRANSITIONS
+from playhead_engine.folding import TRANSITIONS
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_engine.state import BlockStatus, ExecutionStatus
 from playhead_engine.traits import BUILTIN_TRAITS

@@ -34,8 +34,8 @@ from playhead_contracts.workflow import (
     WorkflowDocument,
 )
 from playhead_engine.expressions import Expression, Template, compile_expression, compile_template
+from playhead_engine.expressions.scope import Reference
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
-from playhead_engine.scope import Reference
 from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
 
 _GONE_TYPE = BlockTraits(effects=True)

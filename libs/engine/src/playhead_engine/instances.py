@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from playhead_contracts.events import CLAIMS, Event, EventData
 from playhead_contracts.ids import BlockPath
-from playhead_engine.fold import create, evolve
+from playhead_engine.folding import create, evolve
 from playhead_engine.state import BlockState, ExecutionState
 
 

@@ -1,4 +1,4 @@
-"""What an execution is at a version: the fold of its events. See `fold.py` for how it comes about."""
+"""What an execution is at a version: the fold of its events. See `folding` for how it comes about."""
 
 from datetime import datetime
 from enum import StrEnum

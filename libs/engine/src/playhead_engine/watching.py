@@ -33,8 +33,8 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import ExecutionId, TenantId
 from playhead_engine.expressions import ExpressionFailed, ExpressionInvalid, compile_expression
-from playhead_engine.references import Path, UnclearReference, find_paths
-from playhead_engine.scope import Reference, Scope, read
+from playhead_engine.expressions.references import Path, UnclearReference, find_paths
+from playhead_engine.expressions.scope import Reference, Scope, read
 from playhead_engine.state import BlockStatus, ExecutionState
 
 OWN_PREFIX = "dev.playhead."

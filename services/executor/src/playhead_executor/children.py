@@ -22,8 +22,8 @@ from playhead_contracts.events import (
 from playhead_contracts.ids import EventId, ExecutionId, WorkflowId, execution_stream
 from playhead_contracts.workflow import WorkflowBlock
 from playhead_engine.admission import Request, admit
-from playhead_engine.blocks import Run
 from playhead_engine.graph import Node
+from playhead_engine.scheduling.blocks import Run
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import GENESIS, EventLog
 from playhead_executor.definitions import Definitions

@@ -21,9 +21,9 @@ from playhead_contracts.events import (
     split,
 )
 from playhead_contracts.ids import EventId, ExecutionId, execution_stream
-from playhead_engine.advance import Moment
-from playhead_engine.fold import create, fold
+from playhead_engine.folding import create, fold
 from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
+from playhead_engine.scheduling import Moment
 from playhead_engine.state import ExecutionState
 from playhead_engine.tasks import ResultRefused, decide_task_result
 from playhead_eventlog import GENESIS, EventLog, StreamHead, chain

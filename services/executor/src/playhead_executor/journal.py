@@ -23,11 +23,11 @@ from playhead_contracts.events import (
     NewEvent,
 )
 from playhead_contracts.ids import BlockPath, EventId, StreamId, execution_stream
-from playhead_engine.advance import Advance, Moment, advance, finish, release
-from playhead_engine.blocks import Run
-from playhead_engine.fold import evolve, fold, mark_running
+from playhead_engine.folding import evolve, fold, mark_running
 from playhead_engine.graph import Graph
 from playhead_engine.ownership import is_fenced
+from playhead_engine.scheduling import Advance, Moment, advance, finish, release
+from playhead_engine.scheduling.blocks import Run
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import EventLog, StreamHead
 

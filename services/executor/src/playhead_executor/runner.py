@@ -17,8 +17,8 @@ from playhead_contracts import subjects
 from playhead_contracts.commands import Chunk, Wake
 from playhead_contracts.events import BlockDispatched, BlockError, BlockFailed, BlockStepCompleted, Json
 from playhead_contracts.ids import BlockPath
-from playhead_engine.advance import Advance, has_timers, next_due
-from playhead_engine.blocks import Run
+from playhead_engine.scheduling import Advance, has_timers, next_due
+from playhead_engine.scheduling.blocks import Run
 from playhead_executor.children import Children
 from playhead_executor.dispatch import dispatched_in, send_tasks
 from playhead_executor.journal import Journal, Result

@@ -10,9 +10,9 @@ import msgspec
 
 from playhead_contracts.events import BlockCompleted, BlockError, BlockFailed, Json
 from playhead_contracts.ids import ExecutionId
-from playhead_engine.blocks import CannotBegin, Run, run_inputs
 from playhead_engine.graph import Node
-from playhead_engine.instance_scope import Place
+from playhead_engine.scheduling.blocks import CannotBegin, Run, run_inputs
+from playhead_engine.scheduling.instance_scope import Place
 from playhead_engine.state import ExecutionState
 from playhead_executor.blocks.contract import BlockCall, BlockFailure, BlockRunner, Outcome, Progress
 from playhead_executor.journal import Result

@@ -7,7 +7,7 @@ from playhead_contracts.commands import AnswerPause, PauseAnswered, Resume
 from playhead_contracts.errors import VersionConflict
 from playhead_contracts.events import NewEvent
 from playhead_contracts.ids import EventId, execution_stream
-from playhead_engine.fold import fold
+from playhead_engine.folding import fold
 from playhead_engine.pauses import Answer, PauseUnknown, decide_answer
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import EventLog

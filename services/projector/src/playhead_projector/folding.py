@@ -15,7 +15,7 @@ import msgspec
 from playhead_contracts.errors import Corrupt
 from playhead_contracts.events import Event, PauseExpired, PauseRequested, PauseResolved
 from playhead_contracts.ids import BlockPath, PauseId, StreamId
-from playhead_engine.fold import create, evolve, fold
+from playhead_engine.folding import create, evolve, fold
 from playhead_engine.instances import changed_by
 from playhead_engine.state import BlockState, ExecutionState, ExecutionStatus
 from playhead_eventlog import RawEvent

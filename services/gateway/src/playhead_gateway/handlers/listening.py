@@ -10,7 +10,7 @@ import msgspec
 from playhead_contracts.errors import Unavailable
 from playhead_contracts.events import Event, ExecutionPaused, decode_joined
 from playhead_contracts.ids import ExecutionId, TenantId
-from playhead_engine.fold import evolve
+from playhead_engine.folding import evolve
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_eventlog import may_refer
 from playhead_gateway.follow import PAUSED_TYPE, Fact, Follow

@@ -9,7 +9,7 @@ from playhead_contracts import subjects
 from playhead_contracts.commands import Command
 from playhead_contracts.events import Event, EventData, NewEvent
 from playhead_contracts.ids import EventId, ExecutionId, WorkflowId, execution_stream
-from playhead_engine.fold import create, evolve
+from playhead_engine.folding import create, evolve
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import GENESIS, RawEvent, StreamHead
 from playhead_gateway.access import Caller

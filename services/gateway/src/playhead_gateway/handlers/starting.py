@@ -18,7 +18,7 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import ExecutionId, WorkflowId, execution_stream
 from playhead_engine import admission, rerun
-from playhead_engine.fold import fold
+from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_eventlog import GENESIS
 from playhead_gateway.access import Caller

@@ -17,7 +17,7 @@ from playhead_contracts.errors import Corrupt, VersionConflict
 from playhead_contracts.events import Actor, EventData, EventMatched, ExecutionCancelRequested, NewEvent
 from playhead_contracts.ids import EventId, ExecutionId, execution_stream
 from playhead_engine.admission import ExecutionHasEnded, decide_cancel
-from playhead_engine.fold import evolve, fold, own_copy
+from playhead_engine.folding import evolve, fold, own_copy
 from playhead_engine.kinship import ChildNews, decide_news
 from playhead_engine.state import ExecutionState
 from playhead_engine.watching import decide_match

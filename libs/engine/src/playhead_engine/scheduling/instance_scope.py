@@ -12,8 +12,8 @@ import msgspec
 from playhead_contracts.errors import PlayheadError
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.ids import BlockPath
+from playhead_engine.expressions.scope import Reference, Scope
 from playhead_engine.graph import Body
-from playhead_engine.scope import Reference, Scope
 from playhead_engine.state import BlockStatus, ExecutionState, container_of_scope
 
 

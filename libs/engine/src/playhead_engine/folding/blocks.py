@@ -18,7 +18,7 @@ from playhead_contracts.events import (
     Json,
 )
 from playhead_contracts.ids import BlockPath
-from playhead_engine.settling import ImpossibleEvent, hold, iteration_of, known, settle
+from playhead_engine.folding.settling import ImpossibleEvent, hold, iteration_of, known, settle
 from playhead_engine.state import (
     KEPT_INSTANCES,
     BlockState,

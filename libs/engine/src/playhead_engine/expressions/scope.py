@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 
 from playhead_contracts.events import Json
-from playhead_engine.references import Path, Root
+from playhead_engine.expressions.references import Path, Root
 
 
 class Reference(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from playhead_contracts.events import (
     PauseResolved,
     TaskAnswered,
 )
-from playhead_engine.settling import ImpossibleEvent, hold, known
+from playhead_engine.folding.settling import ImpossibleEvent, hold, known
 from playhead_engine.state import BlockState, BlockStatus, ChildState, ExecutionState, PauseState, TaskState
 
 

@@ -14,8 +14,8 @@ from playhead_contracts.ids import BlockPath
 from playhead_contracts.workflow import ContainerBlock, LoopBlock, ParallelBlock
 from playhead_engine.expressions import ExpressionFailed
 from playhead_engine.graph import Node
-from playhead_engine.instance_scope import CannotBegin, Place, scope_of
 from playhead_engine.limits import Limits
+from playhead_engine.scheduling.instance_scope import CannotBegin, Place, scope_of
 from playhead_engine.state import BlockStatus, ContainerState, ExecutionState
 from playhead_engine.variables import kind_of
 

@@ -6,14 +6,14 @@ from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json
 from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import ELSE
-from playhead_engine.document_structure import closest
+from playhead_engine.documents.outline import Edge, Outline, Place, Text, mapping
+from playhead_engine.documents.structure import closest
 from playhead_engine.expressions import (
     ExpressionInvalid,
     Reference,
     compile_expression,
     compile_template,
 )
-from playhead_engine.outline import Edge, Outline, Place, Text, mapping
 from playhead_engine.variables import fits, kind_of
 
 _SEEN_IN: Mapping[str, tuple[str, ...]] = {"loop": ("index", "item", "previous"), "parallel": ("index", "item")}

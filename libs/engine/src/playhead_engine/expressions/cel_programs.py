@@ -15,7 +15,7 @@ import msgspec
 from cel_expr_python import cel  # pyright: ignore[reportMissingTypeStubs]
 
 from playhead_contracts.events import Json
-from playhead_engine.references import RESERVED_PREFIX, ROOTS, with_reserved, without_reserved
+from playhead_engine.expressions.references import RESERVED_PREFIX, ROOTS, with_reserved, without_reserved
 
 _PLACE = re.compile(r"<input>:(-?\d+):(-?\d+): ([^\n]*)")
 _COPIES = re.compile(r"\.\s*(?:map|filter)\s*\(")

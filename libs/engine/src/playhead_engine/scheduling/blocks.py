@@ -39,11 +39,11 @@ from playhead_contracts.workflow import (
     WaitBlock,
     WorkflowBlock,
 )
-from playhead_engine.containers import start_container
 from playhead_engine.expressions import ExpressionFailed
 from playhead_engine.graph import Node
-from playhead_engine.instance_scope import CannotBegin, Place, scope_of
 from playhead_engine.limits import Limits
+from playhead_engine.scheduling.containers import start_container
+from playhead_engine.scheduling.instance_scope import CannotBegin, Place, scope_of
 from playhead_engine.state import BlockStatus, ExecutionState
 from playhead_engine.variables import fits, kind_of
 from playhead_engine.watching import captured_of

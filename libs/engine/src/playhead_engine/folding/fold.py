@@ -44,7 +44,7 @@ from playhead_contracts.events import (
     PauseResolved,
     TaskAnswered,
 )
-from playhead_engine.evolving_blocks import (
+from playhead_engine.folding.blocks import (
     block_completed,
     block_failed,
     block_retry_scheduled,
@@ -54,7 +54,7 @@ from playhead_engine.evolving_blocks import (
     block_step_completed,
     iteration_completed,
 )
-from playhead_engine.evolving_executions import (
+from playhead_engine.folding.executions import (
     cancel_requested,
     cancelled,
     claimed,
@@ -64,7 +64,8 @@ from playhead_engine.evolving_executions import (
     paused,
     timed_out,
 )
-from playhead_engine.evolving_waits import (
+from playhead_engine.folding.settling import ImpossibleEvent
+from playhead_engine.folding.waits import (
     block_dispatched,
     child_started,
     child_told,
@@ -75,7 +76,6 @@ from playhead_engine.evolving_waits import (
     pause_resolved,
     task_answered,
 )
-from playhead_engine.settling import ImpossibleEvent
 from playhead_engine.state import (
     ContainerState,
     Counts,

@@ -18,7 +18,7 @@ from playhead_contracts.events import (
     ExecutionStarted,
     ExecutionTimedOut,
 )
-from playhead_engine.settling import ImpossibleEvent
+from playhead_engine.folding.settling import ImpossibleEvent
 from playhead_engine.state import BlockStatus, ExecutionState, Stop
 
 

@@ -39,8 +39,11 @@ from playhead_contracts.events import (
 )
 from playhead_contracts.ids import BlockPath
 from playhead_contracts.workflow import ELSE, ERROR, NEXT
-from playhead_engine.blocks import Beginning, Run, begin
-from playhead_engine.containers import (
+from playhead_engine.expressions import ExpressionFailed
+from playhead_engine.folding import evolve, mark_running
+from playhead_engine.graph import Edge, Graph, Node
+from playhead_engine.scheduling.blocks import Beginning, Run, begin
+from playhead_engine.scheduling.containers import (
     another_follows,
     complete_container,
     complete_iteration,
@@ -48,12 +51,9 @@ from playhead_engine.containers import (
     inside,
     iteration_failure,
 )
-from playhead_engine.expressions import ExpressionFailed
-from playhead_engine.failing import judge
-from playhead_engine.fold import evolve, mark_running
-from playhead_engine.graph import Edge, Graph, Node
-from playhead_engine.heeding import heed
-from playhead_engine.instance_scope import CannotBegin, Place, scope_of
+from playhead_engine.scheduling.failing import judge
+from playhead_engine.scheduling.heeding import heed
+from playhead_engine.scheduling.instance_scope import CannotBegin, Place, scope_of
 from playhead_engine.state import (
     SETTLED,
     BlockState,

@@ -9,10 +9,10 @@ from playhead_contracts.errors import Fault, InvalidDocument
 from playhead_contracts.events import Json
 from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import WorkflowDocument
-from playhead_engine.document_flow import cycle_faults, edge_faults, id_faults, text_faults, variable_faults, warnings
-from playhead_engine.document_structure import build, schema_faults
+from playhead_engine.documents.flow import cycle_faults, edge_faults, id_faults, text_faults, variable_faults, warnings
+from playhead_engine.documents.outline import Outline
+from playhead_engine.documents.structure import build, schema_faults
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
-from playhead_engine.outline import Outline
 from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
 
 __all__ = ["BUILTIN_TRAITS", "BlockTraits", "Checked", "check", "parse"]

@@ -17,7 +17,7 @@ import msgspec
 
 from playhead_contracts.errors import PlayheadError, Refused
 from playhead_contracts.events import Json
-from playhead_engine.cel_programs import (
+from playhead_engine.expressions.cel_programs import (
     CelFailed,
     CelInvalid,
     Program,
@@ -25,8 +25,8 @@ from playhead_engine.cel_programs import (
     compile_program,
     variable,
 )
-from playhead_engine.references import Occurrence, UnclearReference, end_of_expression, find_paths
-from playhead_engine.scope import MISSING, Reference, Scope, read, reference_of, why_missing
+from playhead_engine.expressions.references import Occurrence, UnclearReference, end_of_expression, find_paths
+from playhead_engine.expressions.scope import MISSING, Reference, Scope, read, reference_of, why_missing
 
 __all__ = [
     "MAX_SOURCE",

@@ -22,7 +22,7 @@ from playhead_contracts.workflow import (
     ResponseBlock,
     WorkflowDocument,
 )
-from playhead_engine.outline import Outline, Place, mapping
+from playhead_engine.documents.outline import Outline, Place, mapping
 from playhead_engine.traits import BlockTraits
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
