@@ -10,13 +10,13 @@ from psycopg.sql import SQL, Identifier
 
 from playhead_contracts.subjects import EVENTS_STREAM
 from playhead_eventlog import EventLog
-from playhead_projector.projections import ALL
+from playhead_projector.extensions import every_projection
 from playhead_projector.store import open_store
 from playhead_runtime.bus import Bus
 from tests.conftest import Database
 from tests.system import eventually
 
-NAMES = [projection.name for projection in ALL]
+NAMES = [projection.name for projection in every_projection()]
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ async def caught_up(log: EventLog, database: Database, names: list[str] = NAMES)
 
         async def is_there() -> bool:
             with suppress(psycopg.errors.UndefinedTable):
-                checkpoints = await store.checkpoints(ALL)
+                checkpoints = await store.checkpoints()
                 return set(names) <= checkpoints.keys() and all(checkpoints[name].position >= last for name in names)
             return False
 
@@ -42,12 +42,12 @@ async def caught_up(log: EventLog, database: Database, names: list[str] = NAMES)
     return last
 
 
-async def rows(database: Database, suffix: str = "") -> dict[str, list[str]]:
-    """Every row of every read model, as text: byte for byte."""
+async def rows(database: Database, schema: str = "read") -> dict[str, list[str]]:
+    """Every row of every read model in a schema, as text: byte for byte."""
     found: dict[str, list[str]] = {}
     async with await psycopg.AsyncConnection.connect(database.service_url) as connection:
         for name in NAMES:
-            query = SQL("select t::text from {} t order by 1").format(Identifier("read", name + suffix))
+            query = SQL("select t::text from {} t order by 1").format(Identifier(schema, name))
             found[name] = [row[0] for row in await (await connection.execute(query)).fetchall()]
     return found
 

@@ -12,8 +12,9 @@ from pathlib import Path
 class Service:
     """One service in a process of its own."""
 
-    def __init__(self, name: str, environ: dict[str, str], log: Path):
+    def __init__(self, name: str, module: str, environ: dict[str, str], log: Path):
         self.name = name
+        self._module = module
         self._environ = environ
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
@@ -21,7 +22,7 @@ class Service:
     async def start(self) -> "Service":
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", f"playhead_{self.name}", env=self._environ, stdout=log, stderr=log
+                sys.executable, "-m", self._module, env=self._environ, stdout=log, stderr=log
             )
         return self
 
@@ -62,15 +63,18 @@ class Processes:
         self._settings = settings
         self._started: list[Service] = []
 
-    async def start(self, name: str, **settings: object) -> Service:
-        """Start one service; settings are its `PLAYHEAD_*` variables."""
+    async def start(self, name: str, *, module: str | None = None, **settings: object) -> Service:
+        """Start one service, or the module that stands in for its `__main__`; settings are its `PLAYHEAD_*`."""
         own = {key: str(value) for key, value in settings.items()}
         environ = {
             **os.environ,
             "PLAYHEAD_HTTP_ALLOW": "private",
+            "PLAYHEAD_WEBHOOK_ALLOW": "private",
             **{f"PLAYHEAD_{key.upper()}": value for key, value in {**self._settings, **own}.items()},
         }
-        service = Service(name, environ, self._folder / f"{name}-{len(self._started)}.log")
+        service = Service(
+            name, module or f"playhead_{name}", environ, self._folder / f"{name}-{len(self._started)}.log"
+        )
         self._started.append(service)
         return await service.start()
 

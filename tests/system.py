@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from playhead_contracts import subjects
+from playhead_contracts.canonical import canonical_document
 from playhead_contracts.commands import AnswerPause, Cancel, PauseAnswered, Rejected, Run
 from playhead_contracts.events import Actor, Event, EventData, Json, NewEvent, WorkflowPublished
 from playhead_contracts.ids import (
@@ -63,7 +64,7 @@ class System:
 
     async def publish(self, yaml: str, custom: dict[str, BlockTraits] | None = None) -> WorkflowId:
         """Publish a document as version 1."""
-        raw = read_document(yaml.encode(), "yaml")
+        raw = canonical_document(read_document(yaml.encode(), "yaml"))
         document = parse(raw, custom or {})
         published = WorkflowPublished(workflow_version=1, digest=digest_of(raw), document=raw)
         workflow_id = WorkflowId(document.id)
@@ -74,7 +75,7 @@ class System:
         self, yaml: str, input: Json = None, *, send: bool = True, custom: dict[str, BlockTraits] | None = None
     ) -> ExecutionId:
         """Create an execution of an already published document and send its command."""
-        raw = read_document(yaml.encode(), "yaml")
+        raw = canonical_document(read_document(yaml.encode(), "yaml"))
         execution_id = ExecutionId(new_id())
         created = admit(parse(raw, custom or {}), 1, digest_of(raw), Request(input=input), datetime.now(UTC))
         appended = await self.log.append(
@@ -127,10 +128,17 @@ class System:
         answer: dict[str, Json],
         actor: Actor = ANN,
         digest: str | None = None,
+        **more: Any,
     ) -> PauseAnswered | Rejected:
-        """Answer a pause as the gateway would."""
+        """Answer a pause as the gateway would; `more` are further fields of `AnswerPause`."""
         request = AnswerPause(
-            tenant=TENANT, execution_id=execution_id, pause_id=pause_id, answer=answer, actor=actor, digest=digest
+            tenant=TENANT,
+            execution_id=execution_id,
+            pause_id=pause_id,
+            answer=answer,
+            actor=actor,
+            digest=digest,
+            **more,
         )
 
         async def asked() -> bytes | None:
@@ -140,7 +148,7 @@ class System:
                 return None  # hitl is still starting: a client is told 503, and asks again
 
         reply = await eventually(asked)
-        if "status" in msgspec.json.decode(reply):
+        if "problem" in msgspec.json.decode(reply):
             return msgspec.json.decode(reply, type=Rejected)
         return msgspec.json.decode(reply, type=PauseAnswered)
 
@@ -169,9 +177,10 @@ async def executor(
 
 
 @asynccontextmanager
-async def hitl(database_url: str, nats_url: str) -> AsyncGenerator[asyncio.Event]:
+async def hitl(database_url: str, nats_url: str, **settings: object) -> AsyncGenerator[asyncio.Event]:
     """A hitl service in this process."""
-    made = HitlSettings(database_url=database_url, nats_url=nats_url)
+    given: dict[str, Any] = {"webhook_allow": ("private",), **settings}
+    made = HitlSettings(database_url=database_url, nats_url=nats_url, **given)
     async with _service(lambda stop: serve_hitl(made, stop)) as stop:
         yield stop
 

@@ -58,6 +58,7 @@ VALUES: tuple[Json, ...] = (
     {"z": 1, "a": [1.5, None, True]},
     {"text": 'nul \x00, quote ", backslash \\, ümläut, 漢字'},
     {},
+    {"spent_cents": 1250},
     None,
     {"n": 12345678901234567, "nested": {"b": [], "a": {}}},
 )

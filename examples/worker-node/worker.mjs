@@ -58,7 +58,7 @@ async function work(message) {
   const chunk = (content) => {
     const { execution_id, path, attempt } = task;
     const body = { chunk: true, execution_id, path, attempt, index: index++, content };
-    nc.publish(`playhead.live.${task.tenant}.${execution_id}`, JSON.stringify(body));
+    nc.publish(`playhead.chunk.${task.tenant}.${execution_id}`, JSON.stringify(body));
   };
   try {
     let result;

@@ -80,7 +80,7 @@ async def test_a_caller_is_given_the_pauses_of_children_and_their_children(clien
         assert (response.status_code, response.json()["status"]) == (200, "completed")
         assert response.json()["output"] == {"n": int(number), "by": number}
 
-    async with client.stream("GET", f"/v1/executions/{outer}/stream") as stream:
+    async with client.stream("GET", f"/v1/executions/{outer}/stream?follow=true") as stream:
         last = [event async for event in sent_events(stream)][-1]
     assert last.event == "execution.completed"
     assert msgspec.json.decode(last.data)["data"]["output"] == [{"n": 1, "by": "1"}, {"n": 2, "by": "2"}]
@@ -91,10 +91,12 @@ async def test_a_streaming_caller_is_told_up_to_the_pause_of_the_child(client: h
     body = {"mode": "stream", "input": {"n": 7}}
     async with client.stream("POST", "/v1/workflows/middle/executions", json=body) as response:
         events = [event async for event in sent_events(response)]
-    data = msgspec.json.decode(events[-1].data)
-    assert events[-1].event == "execution.paused"
-    shown = (await client.get(f"/v1/executions/{data['execution_id']}")).json()
-    assert [pause["pause_id"] for pause in shown["pauses"]] == data["data"]["pauses"]
+    assert [event.event for event in events[-2:]] == ["execution.paused", "paused"]
+    fact, paused = (msgspec.json.decode(event.data) for event in events[-2:])
+    shown = (await client.get(f"/v1/executions/{fact['execution_id']}")).json()
+    assert [pause["pause_id"] for pause in shown["pauses"]] == fact["data"]["pauses"]
+    assert paused["pauses"] == shown["pauses"]
+    assert paused["pauses"][0]["execution_id"] != fact["execution_id"]
 
 
 async def test_parents_and_children_lead_to_each_other(client: httpx.AsyncClient) -> None:

@@ -204,9 +204,10 @@ async def test_a_streaming_start_tells_the_facts_from_the_first_to_the_last(
         assert response.headers["x-accel-buffering"] == "no"
         await pen.run_two(execution_id)
         events = [event async for event in sent_events(response)]
-    assert [event.id for event in events] == [1, 2, 3, 4, 5]
+    facts = [event for event in events if event.id is not None]
+    assert [event.id for event in facts] == [1, 2, 3, 4, 5]
     assert events[-1].event == "execution.completed"
-    assert [event.data for event in events] == await pen.frames(execution_id)
+    assert [event.data for event in facts] == await pen.frames(execution_id)
 
 
 async def test_a_streaming_start_ends_with_the_pause(client: httpx.AsyncClient, pen: Pen) -> None:
@@ -219,7 +220,7 @@ async def test_a_streaming_start_ends_with_the_pause(client: httpx.AsyncClient, 
     async with request as response:
         await pen.pause(keyed("asking", "t-2"))
         events = [event async for event in sent_events(response)]
-    assert events[-1].event == "execution.paused"
+    assert [event.event for event in events[-2:]] == ["execution.paused", "paused"]
 
 
 async def test_the_status_of_a_failed_execution_is_no_error_of_the_call(client: httpx.AsyncClient, pen: Pen) -> None:
@@ -327,10 +328,15 @@ async def test_a_dry_run_gives_the_plan_and_records_nothing(client: httpx.AsyncC
     assert response.status_code == 200
     plan = response.json()["plan"]
     assert (plan["scope"], plan["reused"]) == (["second"], ["first"])
-    assert [(block["path"], block["reason"]) for block in plan["blocks"]] == [
-        ("first", "unchanged"),
-        ("second", "target"),
+    assert [(block["path"], block["reasons"]) for block in plan["blocks"]] == [
+        ("first", [{"why": "unchanged"}]),
+        ("second", [{"why": "target"}]),
     ]
+    again = await client.post(
+        f"/v1/executions/{execution_id}/rerun",
+        json={"from_block": "second", "dry_run": True, "plan_digest": plan["digest"]},
+    )
+    assert again.json() == response.json()
     assert await log.last_position() == before
 
 
@@ -375,10 +381,11 @@ async def test_a_rerun_that_cannot_be_is_refused_and_nothing_is_recorded(
     before = await log.last_position()
     here = f"/v1/executions/{source}/rerun"
     assert_problem(await client.post(here, json={"from_block": "third"}), 422, "rerun-refused")
-    assert_problem(await client.post(here, json={}), 422, "invalid-request")
-    assert_problem(
-        await client.post(here, json={"from_block": "first", "early_cutoff": True}), 422, "not-supported-yet"
-    )
+    assert_problem(await client.post(here, json={}), 422, "rerun-refused")
+    assert_problem(await client.post(here, json={"from_block": 7}), 422, "invalid-request")
+    assert_problem(await client.post(here, json={"from_block": "second", "until_block": "x"}), 422, "rerun-refused")
+    assert_problem(await client.post(here, json={"from_block": "first[1]"}), 422, "rerun-refused")
+    assert_problem(await client.post(here, json={"from_block": "first", "plan_digest": "old"}), 409, "plan-changed")
     assert_problem(
         await client.post(here, json={"from_block": "first", "input": {"amount": "x"}}), 422, "input-does-not-fit"
     )
@@ -395,8 +402,8 @@ async def test_a_rerun_of_the_latest_definition_says_what_changed(client: httpx.
         f"/v1/executions/{source}/rerun",
         json={"from_block": "second", "definition": "latest", "dry_run": True},
     )
-    reasons = {block["path"]: block["reason"] for block in response.json()["plan"]["blocks"]}
-    assert reasons["first"] == "definition_changed"
+    reasons = {block["path"]: block["reasons"] for block in response.json()["plan"]["blocks"]}
+    assert reasons["first"] == [{"why": "definition_changed"}]
 
 
 async def test_lists_are_paged_newest_first_without_gap_or_repeat(client: httpx.AsyncClient, projector: None) -> None:

@@ -76,6 +76,11 @@ async def follow(
     return found
 
 
+def facts_of(events: list[SentEvent]) -> list[SentEvent]:
+    """Those that are stored."""
+    return [event for event in events if event.id is not None]
+
+
 async def write_many(pen: Pen, execution_id: ExecutionId, loses_every: int | None) -> None:
     """Sixty blocks one by one; of the live messages every so many-th is lost."""
     await pen.write(execution_id, started())
@@ -100,9 +105,11 @@ async def test_followers_that_come_at_any_time_see_every_fact_once(
     assert len(frames) == 63
     for follower in followers:
         events = await follower
-        assert [event.id for event in events] == list(range(1, 64))
-        assert [event.data for event in events] == frames
-        assert events[-1].event == "execution.completed"
+        facts = facts_of(events)
+        assert [event.id for event in facts] == list(range(1, 64))
+        assert [event.data for event in facts] == frames
+        assert [event.event for event in events[-2:]] == ["result", "execution.completed"]
+        assert sum(event.event == "output" for event in events) == 60
 
 
 async def test_a_client_that_reconnects_again_and_again_misses_nothing(client: httpx.AsyncClient, pen: Pen) -> None:
@@ -110,7 +117,7 @@ async def test_a_client_that_reconnects_again_and_again_misses_nothing(client: h
     writing = asyncio.create_task(write_many(pen, execution_id, 3))
     seen: list[SentEvent] = []
     while not seen or seen[-1].event != "execution.completed":
-        seen += await follow(client, execution_id, after=len(seen), most=7)
+        seen += facts_of(await follow(client, execution_id, after=len(seen), most=7))
     await writing
     assert [event.data for event in seen] == await pen.frames(execution_id)
 
@@ -122,7 +129,7 @@ async def test_who_has_seen_the_last_fact_is_told_to_stop_asking(client: httpx.A
     for after in ("5", "6", "1000000"):
         response = await client.get(here, headers={"last-event-id": after})
         assert (response.status_code, response.content) == (204, b"")
-    assert [event.id for event in await follow(client, execution_id, after=4)] == [5]
+    assert [event.id for event in facts_of(await follow(client, execution_id, after=4))] == [5]
 
 
 async def test_a_place_beyond_the_end_is_waited_for(client: httpx.AsyncClient, pen: Pen) -> None:
@@ -130,7 +137,7 @@ async def test_a_place_beyond_the_end_is_waited_for(client: httpx.AsyncClient, p
     from_three = asyncio.create_task(follow(client, execution_id, after=3))
     from_far_away = asyncio.create_task(follow(client, execution_id, after=90))
     await pen.run_two(execution_id)
-    assert [event.id for event in await from_three] == [4, 5]
+    assert [event.id for event in facts_of(await from_three)] == [4, 5]
     assert await from_far_away == []  # it ended, and there is nothing to wait for any more
 
 
@@ -188,7 +195,7 @@ async def test_the_end_comes_even_if_the_bus_was_away(
     following = asyncio.create_task(follow(client, execution_id))
     nats_server.kill()
     await pen.run_two(execution_id, live=False)
-    assert [event.id for event in await following] == [1, 2, 3, 4, 5]
+    assert [event.id for event in facts_of(await following)] == [1, 2, 3, 4, 5]
 
 
 async def test_a_follower_that_left_listens_no_more(client: httpx.AsyncClient, bus: Bus, pen: Pen) -> None:
@@ -215,22 +222,24 @@ def chunk(execution_id: ExecutionId, index: int) -> bytes:
 
 async def test_chunks_come_between_the_facts_and_have_no_id(client: httpx.AsyncClient, pen: Pen, bus: Bus) -> None:
     execution_id = await start_async(client, "two", START)
-    live = subjects.live(TENANT, execution_id)
+    told = subjects.chunk(TENANT, execution_id)
     async with client.stream("GET", f"/v1/executions/{execution_id}/stream") as response:
         events = sent_events(response)
         seen = [await anext(events)]
         await pen.write(execution_id, started())
-        await bus.publish(live, chunk(execution_id, 0))
-        await bus.publish(live, chunk(execution_id, 1) + b"\n" + chunk(execution_id, 2))
+        await bus.publish(told, chunk(execution_id, 0))
+        await bus.publish(told, chunk(execution_id, 1) + b"\n" + chunk(execution_id, 2))
+        seen += [await anext(events) for _ in range(4)]
         await pen.write(execution_id, done("first", {"a": 1}), done("second", {"b": 2}), ExecutionCompleted(output=1))
         seen += [event async for event in events]
-    facts = [event for event in seen if event.event != "block.chunk"]
+    facts = facts_of(seen)
     chunks = [event for event in seen if event.event == "block.chunk"]
     assert [event.data for event in facts] == await pen.frames(execution_id)
     assert [event.id for event in facts] == [1, 2, 3, 4, 5]
     assert [event.data.encode() for event in chunks] == [chunk(execution_id, index) for index in range(3)]
     assert {event.id for event in chunks} == {None}
-    assert [event.id for event in await follow(client, execution_id)] == [1, 2, 3, 4, 5]
+    replayed = await follow(client, execution_id)
+    assert replayed == [event for event in seen if event.event != "block.chunk"], "it has ended: only what stays"
 
 
 async def test_what_is_no_chunk_is_passed_over(client: httpx.AsyncClient, pen: Pen, bus: Bus) -> None:
@@ -245,7 +254,7 @@ async def test_what_is_no_chunk_is_passed_over(client: httpx.AsyncClient, pen: P
         await pen.run_two(execution_id)
         seen += [event async for event in events]
     assert [event.id for event in seen if event.id is not None] == [1, 2, 3, 4, 5]
-    assert [event.data.encode() for event in seen if event.id is None] == [chunk(execution_id, 0)]
+    assert [event.data.encode() for event in seen if event.event == "block.chunk"] == [chunk(execution_id, 0)]
 
 
 async def test_a_sync_call_takes_no_notice_of_chunks(client: httpx.AsyncClient, pen: Pen, bus: Bus) -> None:
@@ -254,7 +263,7 @@ async def test_a_sync_call_takes_no_notice_of_chunks(client: httpx.AsyncClient, 
     waiting = asyncio.create_task(call)
     await pen.created(execution_id)
     for index in range(3):
-        await bus.publish(subjects.live(TENANT, execution_id), chunk(execution_id, index))
+        await bus.publish(subjects.chunk(TENANT, execution_id), chunk(execution_id, index))
     await pen.run_two(execution_id)
     assert (await waiting).json()["status"] == "completed"
 

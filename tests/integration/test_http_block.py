@@ -14,10 +14,10 @@ import pytest
 
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import HttpBlock
-from playhead_executor.blocks.addresses import AllowedAddresses, BadAddressRule
 from playhead_executor.blocks.contract import CUT, BlockCall, BlockFailure
 from playhead_executor.blocks.http import MAX_ERROR_BODY_BYTES, HttpRunner
 from playhead_executor.secrets import redacted
+from playhead_runtime.addresses import AllowedAddresses, BadAddressRule
 from tests.outside import OutsideServer
 from tests.system import eventually
 

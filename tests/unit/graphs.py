@@ -4,20 +4,29 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
+from zlib import crc32
 
 import msgspec
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from playhead_contracts.events import (
     Actor,
     BlockCompleted,
     BlockError,
     BlockFailed,
+    BlockOverridden,
+    BlockReused,
+    BlockStarted,
+    ContainerReused,
     Envelope,
     Event,
     EventData,
+    ExecutionCreated,
     ExecutionRecovered,
     ExecutionStarted,
+    IterationCompleted,
+    IterationReused,
     Json,
     PauseResolved,
     decode_data,
@@ -26,8 +35,9 @@ from playhead_contracts.events import (
 from playhead_contracts.ids import BlockPath, EventId, ExecutionId, StreamId, TenantId, WorkflowId
 from playhead_engine.admission import Request, admit
 from playhead_engine.documents import parse
-from playhead_engine.folding import evolve, fold
+from playhead_engine.folding import evolve, fold, mark_running
 from playhead_engine.graph import Graph, build_graph
+from playhead_engine.rerun import History, Plan, RerunOrder, cutoffs, fork_facts, plan_rerun
 from playhead_engine.scheduling import Moment, advance, finish, release
 from playhead_engine.scheduling.blocks import Run
 from playhead_engine.state import ExecutionState, ExecutionStatus
@@ -143,11 +153,16 @@ def _containers(
 class World:
     """One execution and everything around it: an in-memory stream, time that only moves when asked, random order."""
 
-    def __init__(self, case: Case, seed: int = 0, given: Json = None):
+    def __init__(self, case: Case, seed: int = 0, given: Json = None, is_telling: bool = False):
         self.case = case
+        self.is_telling = is_telling
+        """Whether what a block gives follows from what it was given."""
+        self.others: dict[ExecutionId, list[Event]] = {}
+        """The streams of executions that this one takes something over from."""
         self.graph: Graph = build_graph(parse(case.document, TRAITS), TRAITS)
         self.random = Random(seed)
         self.now = START
+        self.execution_id = EXECUTION
         self.stream: list[Event] = []
         self.runs: list[Run] = []
         self.deferred: tuple[BlockPath, ...] = ()
@@ -199,7 +214,10 @@ class World:
             error = BlockError(type="broken", message="as told")
             result = BlockFailed(path=run.path, attempt=run.attempt, error=error, **own)  # pyright: ignore[reportArgumentType]
         else:
-            result = BlockCompleted(path=run.path, attempt=run.attempt, outputs={"of": run.path}, **own)  # pyright: ignore[reportArgumentType]
+            outputs: Json = {"of": run.path}
+            if self.is_telling:
+                outputs["n"] = crc32(msgspec.json.encode(run.inputs, order="sorted")) % 3
+            result = BlockCompleted(path=run.path, attempt=run.attempt, outputs=outputs, **own)  # pyright: ignore[reportArgumentType]
         self.completions.append((run.path, run.attempt))
         self._append([finish(self.graph, self.state, self._moment(), result)])
         self._step([run.path])
@@ -231,36 +249,94 @@ class World:
         self.runs.extend(step.runs)
         for path in step.cancelled:
             self._end(path)
+        if step.is_cut_off:
+            in_flight = self.runs
+            self.state = self._folded()
+            for run in in_flight:
+                if not run.effects:
+                    mark_running(
+                        self.state, BlockStarted(path=run.path, attempt=run.attempt, inputs=run.inputs), run.started_at
+                    )
+            self._step(None)
 
     def _append(self, facts: list[EventData]) -> None:
         self._write(facts, ACTOR)
 
     def _write(self, facts: list[EventData], actor: Actor) -> None:
         for fact in facts:
-            self.stream.append(recorded(fact, len(self.stream) + 1, self.now, actor))
+            self.stream.append(recorded(fact, len(self.stream) + 1, self.now, actor, self.execution_id))
 
     def _moment(self) -> Moment:
         return Moment(at=self.now, actor=ACTOR, new_id=lambda: f"00000000-0000-7000-8000-{next(self._ids):012d}")
 
     def _folded(self) -> ExecutionState:
-        state = fold(self.stream)
+        state = fold(self.hydrated())
         assert state is not None
         return state
 
+    def hydrated(self) -> list[Event]:
+        """The stream, with what it has taken over filled in, as the log does."""
+        return [replace(event, data=self._filled(event.data)) for event in self.stream]
 
-def recorded(fact: EventData, version: int, at: datetime = START, actor: Actor = ACTOR) -> Event:
+    def _filled(self, data: EventData) -> EventData:
+        if not isinstance(data, BlockReused | IterationReused | ContainerReused):
+            return data
+        original = self.others[data.reference.execution_id][data.reference.version - 1].data
+        match data, original:
+            case BlockReused(), BlockCompleted() | BlockOverridden():
+                return replace(data, outputs=original.outputs)
+            case IterationReused(), IterationCompleted():
+                return replace(data, outputs=original.outputs, error=original.error)
+            case ContainerReused(), BlockStarted():
+                return replace(data, container=original.container, inputs=original.inputs)
+            case _:
+                raise AssertionError(f"{data} refers to {original}")
+
+    def history(self) -> History:
+        """Everything that has happened, for a rerun."""
+        history = History()
+        history.add_all(self.hydrated())
+        return history
+
+    def rerun(
+        self, order: RerunOrder, document: dict[str, Json] | None = None, seed: int = 0, fork: str = "f"
+    ) -> "tuple[Plan, World]":
+        """The plan, and the fork as it is before anything has run."""
+        case = replace(self.case, document=document or self.case.document)
+        made = World.__new__(World)
+        made.__dict__.update(World(case, seed, order.input, self.is_telling).__dict__)
+        before = None if document is None else self.graph.document.blocks
+        history = self.history()
+        plan = plan_rerun(made.graph, history, order, before)
+        made.execution_id = ExecutionId(fork)
+        made.others = {**self.others, self.execution_id: self.stream, made.execution_id: made.stream}
+        created = made.stream[0].data
+        assert isinstance(created, ExecutionCreated)
+        made.stream.clear()
+        made.completions = []
+        variables = order.variables or self.graph.document.variables
+        created = replace(created, cutoff=cutoffs(made.graph, plan, history), variables=variables, input=order.input)
+        made._write([created, *fork_facts(made.graph, plan, history, order, self.now)], PERSON)
+        made.state = made._folded()
+        made._claim(ExecutionStarted(executor="a", epoch=1, command="run"))
+        return plan, made
+
+
+def recorded(
+    fact: EventData, version: int, at: datetime = START, actor: Actor = ACTOR, execution_id: ExecutionId = EXECUTION
+) -> Event:
     """A fact as the log would give it back: encoded and decoded."""
     envelope = Envelope(
         id=EventId(f"10000000-0000-7000-8000-{version:012d}"),
         type=fact.type_name(),
         schema_version=1,
         tenant=TenantId("acme"),
-        stream_id=StreamId(f"execution:{EXECUTION}"),
+        stream_id=StreamId(f"execution:{execution_id}"),
         version=version,
         recorded_at=at,
         actor=actor,
         workflow_id=WorkflowId("random"),
-        execution_id=EXECUTION,
+        execution_id=execution_id,
     )
     return Event(envelope=envelope, data=decode_data(encode_data(fact)), position=version)
 

@@ -16,6 +16,7 @@ from playhead_contracts.events import (
     BlockDispatched,
     BlockError,
     BlockFailed,
+    BlockOverridden,
     BlockReference,
     BlockRetryScheduled,
     BlockReused,
@@ -26,7 +27,9 @@ from playhead_contracts.events import (
     ChildPaused,
     ChildResumed,
     ChildStarted,
+    ContainerReused,
     ContainerStart,
+    Cutoff,
     Envelope,
     EventData,
     EventMatched,
@@ -43,13 +46,24 @@ from playhead_contracts.events import (
     ExecutionResumed,
     ExecutionStarted,
     ExecutionTimedOut,
+    Expiry,
     ForkSource,
     IterationCompleted,
+    IterationReused,
     MatchedEvent,
     Parent,
+    PauseAction,
+    PauseDelegated,
+    PauseEscalated,
     PauseExpired,
+    PauseExtended,
+    PauseNotified,
+    PauseReminded,
     PauseRequested,
     PauseResolved,
+    PauseVoted,
+    Quorum,
+    Streamed,
     TaskAnswered,
     Watch,
     WatchedEvent,
@@ -119,7 +133,36 @@ SAMPLES: list[EventData] = [
     PauseResolved(
         pause_id=PAUSE, path=PATH, resolution="answered", answer={"ok": True}, digest="sha256:cd", reason="because"
     ),
+    BlockOverridden(path=PATH, outputs={"n": 1}, decision=("high",)),
+    ContainerReused(
+        path=PATH, reference=BlockReference(execution_id=EXECUTION, version=3), iterations=(0, 1), deadline=AT
+    ),
+    IterationReused(
+        path=PATH, index=1, reference=BlockReference(execution_id=EXECUTION, version=9), variables={"n": 1}
+    ),
     PauseExpired(pause_id=PAUSE, path=PATH, expired_at=AT),
+    PauseVoted(pause_id=PAUSE, path=PATH, action="approve", answer={"ok": True}, comment="fine", digest="sha256:1"),
+    PauseEscalated(
+        pause_id=PAUSE,
+        path=PATH,
+        assignees=("group:leads",),
+        expires_at=AT,
+        on_expiry=Expiry("answer", answer={"ok": False}, action="reject"),
+    ),
+    PauseReminded(pause_id=PAUSE, path=PATH, expires_at=AT),
+    PauseExtended(pause_id=PAUSE, path=PATH, expires_at=AT, remind_at=AT, reason="holidays"),
+    PauseDelegated(pause_id=PAUSE, path=PATH, to="bob", reason="away"),
+    PauseNotified(
+        pause_id=PAUSE,
+        path=PATH,
+        delivery_id="d-1",
+        webhook="desk",
+        about="pause.requested",
+        outcome="failed",
+        attempts=3,
+        status=500,
+        error="it answered 500",
+    ),
     WorkflowPublished(workflow_version=3, digest="sha256:ab", document={"id": "refunds", "blocks": {}}),
     BlockRetryScheduled(path=PATH, attempt=1, error=ERROR, due_at=AT, duration_ms=12.5, started_at=AT, inputs={"n": 1}),
     BlockStepCompleted(path=PATH, attempt=2, name="charge", outputs={"id": "ch-1"}),
@@ -142,6 +185,9 @@ BLOB = BlobReference(digest="sha256:ef", size_bytes=300_000)
 PARENT = Parent(execution_id=EXECUTION, path=PATH)
 
 LATER: dict[str, EventData] = {
+    "block.completed.streamed": BlockCompleted(
+        path=PATH, outputs={"text": "Hello"}, streamed=Streamed(chunks=2, text="Hello")
+    ),
     "execution.created.child": ExecutionCreated(
         workflow_id=WorkflowId("refunds"),
         workflow_version=3,
@@ -152,6 +198,62 @@ LATER: dict[str, EventData] = {
         depth=1,
     ),
     "execution.resumed.child": ExecutionResumed(executor="e-1", epoch=2, command="resume:p-1", parent=PARENT),
+    "execution.created.started_by": ExecutionCreated(
+        workflow_id=WorkflowId("w"),
+        workflow_version=1,
+        digest="sha256:1",
+        parent=PARENT,
+        depth=1,
+        started_by=Actor(kind="key", name="ann", channel="http"),
+    ),
+    "execution.created.cutoff": ExecutionCreated(
+        workflow_id=WorkflowId("w"),
+        workflow_version=1,
+        digest="sha256:1",
+        source=ForkSource(execution_id=EXECUTION, version=9, from_block="pay"),
+        cutoff={
+            PATH: Cutoff(reference=BlockReference(execution_id=EXECUTION, version=4), after={BlockPath("score"): "abc"})
+        },
+    ),
+    "pause.requested.full": PauseRequested(
+        pause_id=PAUSE,
+        path=PATH,
+        message="Pay?",
+        digest="sha256:1",
+        show={"amount": 5, "to": "ACME"},
+        order=("to", "amount"),
+        labels={"to": "Payee"},
+        actions=(
+            PauseAction("approve", label="Pay it"),
+            PauseAction("reject", denies=True, form={"type": "object"}),
+        ),
+        assignees=("user:ann", "group:finance"),
+        barred=("joe",),
+        quorum=Quorum(2, deny_vetoes=True),
+        expires_at=AT,
+        remind_at=AT,
+        on_expiry=Expiry(
+            "escalate",
+            assignees=("group:leads",),
+            after_seconds=60.0,
+            then=Expiry("answer", answer={}, action="reject"),
+        ),
+        notify=("desk",),
+    ),
+    "pause.resolved.action": PauseResolved(
+        pause_id=PAUSE,
+        path=PATH,
+        resolution="answered",
+        answer={},
+        action="approve",
+        comment="fine",
+        digest="sha256:1",
+        key="sha256:2",
+        on_behalf_of="ann",
+    ),
+    "pause.expired.answered": PauseExpired(
+        pause_id=PAUSE, path=PATH, expired_at=AT, outcome="answered", answer={"ok": False}, action="reject"
+    ),
     "execution.paused.child": ExecutionPaused(epoch=3, pauses=(PAUSE,), parent=PARENT),
     "execution.completed.child": ExecutionCompleted(output=1, parent=PARENT),
     "execution.failed.child": ExecutionFailed(error=ERROR, block=PATH, parent=PARENT),

@@ -86,8 +86,7 @@ class ModelExecutor:
         return Moment(START, self.actor, lambda: f"00000000-0000-7000-8000-{next(self.ids):012d}")
 
     def _claim(self) -> None:
-        state = fold(self.log.stream)
-        assert state is not None
+        state = folded(self.log.stream)
         # The worst that a lost lease can do: the owner is held to be gone whether it is or not.
         decision = decide_claim(state, self.actor.name, "run", owner_is_gone=True)
         if isinstance(decision, Claim):
@@ -136,14 +135,13 @@ class ModelExecutor:
             self.runs, self.waiting_runs = self.runs + self.waiting_runs, []
             if self.state.is_ended or self.state.owner is None:
                 self.crash()  # it lets go, and forgets
-        elif any(isinstance(fact, CLAIMS) for fact in sent) or is_fenced(self.log.stream, self.epoch):
+        elif any(isinstance(fact, CLAIMS) for fact in sent) or is_fenced(folded(self.log.stream), self.epoch):
             self.crash()
         else:
             self._look_again()
 
     def _look_again(self) -> None:
-        state = fold(self.log.stream)
-        assert state is not None
+        state = folded(self.log.stream)
         self.state, self.head, self.pending, self.waiting_runs = state, state.version, [], []
         self.deferred = ()
         for run in self.pure.values():
@@ -183,10 +181,15 @@ def test_no_interleaving_of_two_executors_records_anything_twice_or_by_a_fenced_
     assert state.error is None
 
 
+def folded(stream: list[Event]) -> ExecutionState:
+    state = fold(stream)
+    assert state is not None
+    return state
+
+
 def _answer_one(log: ModelLog) -> None:
     """Somebody else's fact, which both executors have to make room for."""
-    state = fold(log.stream)
-    assert state is not None
+    state = folded(log.stream)
     for pause in state.open_pauses()[:1]:
         log.append(
             len(log.stream),
@@ -213,8 +216,7 @@ def _run_to_the_end(executor: ModelExecutor, log: ModelLog) -> ExecutionState:
     """One of them, alone, with everything answered and no timer left open."""
     executor.crash()
     for _ in range(400):
-        state = fold(log.stream)
-        assert state is not None
+        state = folded(log.stream)
         if state.is_ended or (state.due_at is not None and not state.open_pauses()):
             return state
         _answer_one(log)

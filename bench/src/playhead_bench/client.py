@@ -17,6 +17,7 @@ class Client:
     """Calls on one gateway, timed."""
 
     def __init__(self, port: int):
+        self.port = port
         self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
 
     def post(self, path: str, body: Json, expect: int) -> tuple[dict[str, Json], float]:

@@ -8,8 +8,10 @@ import uvloop
 
 from playhead_bench.scenarios.containers import measure_fibonacci, measure_loop, measure_parallel
 from playhead_bench.scenarios.latency import measure_latency, measure_rerun, measure_resume
+from playhead_bench.scenarios.loading import measure_load
 from playhead_bench.scenarios.log import measure_append
 from playhead_bench.scenarios.projections import measure_rebuild, measure_relay
+from playhead_bench.scenarios.streams import measure_streams
 from playhead_bench.scenarios.throughput import measure_chain10, measure_sequence
 from playhead_bench.table import Figure, show
 
@@ -50,6 +52,12 @@ def resume(runs: Runs = 5) -> None:
 
 
 @app.command()
+def streams(runs: Runs = 5) -> None:
+    """Server-sent events: the first one after a start, and the way of facts from commit to client."""
+    _print(lambda: measure_streams(runs))
+
+
+@app.command()
 def sequence(runs: Runs = 5) -> None:
     """One execution of 400 blocks in a row, a barrier at each."""
     _print(lambda: measure_sequence(runs))
@@ -71,6 +79,12 @@ def fibonacci(runs: Runs = 5) -> None:
 def loop(runs: Runs = 3) -> None:
     """A loop of 20,000 iterations."""
     _print(lambda: measure_loop(runs))
+
+
+@app.command()
+def load(runs: Runs = 5) -> None:
+    """The state of an execution of 100,000 events, at the head and in the middle."""
+    _print(lambda: measure_load(runs))
 
 
 @app.command()
@@ -101,10 +115,12 @@ def everything(runs: Runs = 5) -> None:
         lambda: measure_chain10(runs, pure=True),
         lambda: measure_latency(runs),
         lambda: measure_resume(runs),
+        lambda: measure_streams(few),
         lambda: measure_sequence(runs),
         lambda: measure_parallel(runs),
         lambda: measure_fibonacci(runs),
         lambda: measure_loop(few),
+        lambda: measure_load(few),
         lambda: measure_rerun(runs),
         lambda: measure_relay(few),
         lambda: measure_rebuild(few),

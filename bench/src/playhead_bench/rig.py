@@ -94,6 +94,10 @@ class Rig:
         await self.log.append(workflow_stream(TENANT, workflow_id), GENESIS, [_event(published, workflow_id, None)])
         return workflow_id
 
+    def event(self, fact: EventData, execution_id: ExecutionId) -> NewEvent:
+        """A fact of an execution, as the benchmark writes it."""
+        return _event(fact, WorkflowId("bench"), execution_id)
+
     async def create(self, document: dict[str, Json], count: int, input: Json = None) -> list[Created]:
         """Put executions into the log, without their commands."""
         created = admit(parse(document, self._traits), 1, digest_of(document), Request(input=input), datetime.now(UTC))

@@ -51,6 +51,45 @@ class OpenPause(msgspec.Struct, frozen=True, kw_only=True):
 class InboxPause(OpenPause, frozen=True, kw_only=True):
     workflow_id: str
     status: str
+    votes: int = 0
+    votes_needed: int | None = None
+
+
+class PauseCounts(msgspec.Struct, frozen=True, kw_only=True):
+    open: int = 0
+    answered: int = 0
+    closed: int = 0
+    expired: int = 0
+    due_within_a_day: int = 0
+    next_due: datetime | None = None
+
+
+class ActionShown(msgspec.Struct, frozen=True):
+    name: str
+    label: str | None = None
+    denies: bool = False
+    form: dict[str, Json] | None = None
+
+
+class PauseShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A pause with everything that a person needs to answer it."""
+
+    pause_id: str
+    execution_id: str
+    status: str
+    message: str
+    digest: str
+    form: dict[str, Json] | None = None
+    show: dict[str, Json] = {}
+    order: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    actions: tuple[ActionShown, ...] = ()
+
+
+class IssuedLink(msgspec.Struct, frozen=True, kw_only=True, rename={"subject": "for"}):
+    url: str
+    subject: str | None
+    expires_at: datetime
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -103,6 +142,7 @@ class Executions(msgspec.Struct, frozen=True):
 
 class Inbox(msgspec.Struct, frozen=True):
     items: tuple[InboxPause, ...]
+    counts: PauseCounts = PauseCounts()
     next_cursor: str | None = None
 
 
@@ -138,17 +178,31 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     pauses: dict[str, PauseNow] = {}
 
 
+class PlanReason(msgspec.Struct, frozen=True, kw_only=True):
+    why: str
+    of: str | None = None
+    detail: str | None = None
+
+
 class PlannedBlock(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     action: str
-    reason: str
-    of: str | None = None
+    reasons: tuple[PlanReason, ...] = ()
+    effects: str = "none"
+    asks: bool = False
+    may_be_cut_off: bool = False
+    iterations_reused: tuple[int, ...] = ()
+    blocks: tuple["PlannedBlock", ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     from_block: str
+    digest: str
     scope: tuple[str, ...]
     reused: tuple[str, ...]
+    repeats: tuple[str, ...] = ()
+    asks_again: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     blocks: tuple[PlannedBlock, ...]
 
 
@@ -167,8 +221,79 @@ class ComparedBlock(msgspec.Struct, frozen=True, kw_only=True):
     b_outputs: Json = None
 
 
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """What b took over from a."""
+
+    blocks: int
+    duration_ms: float
+    external: int
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     a: str
     b: str
     same_output: bool
     blocks: tuple[ComparedBlock, ...]
+    saved: Saved | None = None
+
+
+class ForkPoint(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    from_block: str
+
+
+class LineageNode(msgspec.Struct, frozen=True, kw_only=True):
+    execution_id: str
+    status: str
+    created_at: datetime
+    source: ForkPoint | None = None
+    forks: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """The tree of forks that an execution is in."""
+
+    execution_id: str
+    root: str
+    executions: tuple[LineageNode, ...]
+    truncated: bool = False
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    url: str
+    events: tuple[str, ...]
+    workflows: tuple[str, ...] | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+
+
+class Webhooks(msgspec.Struct, frozen=True):
+    items: tuple[Webhook, ...]
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that was made or has a new secret."""
+
+    name: str
+    secret: str
+    old_secret_until: datetime | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One event for one webhook; `attempts` has one entry for each time it was sent."""
+
+    delivery_id: str
+    webhook: str
+    event: str
+    status: str
+    attempts: tuple[Json, ...]
+    error: str | None = None
+    next_attempt_at: datetime | None = None
+    created_at: datetime
+
+
+class Deliveries(msgspec.Struct, frozen=True):
+    items: tuple[Delivery, ...]
+    next_cursor: str | None = None

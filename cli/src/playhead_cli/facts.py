@@ -114,6 +114,11 @@ def _answered(fact: Fact) -> str:
     return _failed(fact) if fact.data.get("error") else compact(fact.data.get("outputs"))
 
 
+def _notified(fact: Fact) -> str:
+    error = f": {fact.data['error']}" if fact.data.get("error") else ""
+    return f"{fact.data['webhook']} of {fact.data['about']}, {fact.data['outcome']}{error}"
+
+
 def _matched(fact: Fact) -> str:
     event = fact.data["event"]
     return f"{event['type']} {event['id']} at position {event['position']}"
@@ -148,4 +153,5 @@ _DETAILS: dict[str, Callable[[Fact], str]] = {
     "pause.requested": lambda fact: str(fact.data["message"]),
     "pause.resolved": _resolved,
     "pause.expired": lambda fact: f"at {fact.data['expired_at']}",
+    "pause.notified": _notified,
 }

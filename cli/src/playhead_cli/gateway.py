@@ -19,6 +19,8 @@ from playhead_gateway.settings import is_loopback
 
 T = TypeVar("T")
 
+USER_AGENT = "playhead-cli"
+"""Decisions that come with it are recorded as made at the command line."""
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 300.0
 """Longer than any gateway waits for an execution that somebody wants to see the result of."""
@@ -49,7 +51,7 @@ class ProblemAnswered(PlayheadError):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """One server-sent event: a fact as it is stored. `event_id` is empty for what is not stored (chunks)."""
+    """One server-sent event: a fact as it is stored. `event_id` is empty for what is not stored (chunks, results)."""
 
     event_id: str
     event: str
@@ -92,7 +94,7 @@ class Gateway:
         key = api_key or os.environ.get("PLAYHEAD_API_KEY")
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"authorization": f"Bearer {key}"} if key else {},
+            headers={"user-agent": USER_AGENT} | ({"authorization": f"Bearer {key}"} if key else {}),
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             # No proxy stands between us and this machine.
             trust_env=not is_loopback(urlsplit(self.url).hostname or ""),
@@ -121,6 +123,10 @@ class Gateway:
                     raise
             time.sleep(_RECONNECT_SECONDS)
 
+    def delete(self, path: str) -> Answer:
+        """Have something gone."""
+        return self._call(self._http.build_request("DELETE", path))
+
     def post(self, path: str, body: Mapping[str, Json], headers: Mapping[str, str] | None = None) -> Answer:
         """Send a JSON object, without the members that are None."""
         return self._call(self._post_request(path, body, headers))
@@ -146,7 +152,10 @@ class Gateway:
         while True:
             try:
                 request = self._http.build_request(
-                    "GET", f"/v1/executions/{execution_id}/stream", headers={"last-event-id": str(version)}
+                    "GET",
+                    f"/v1/executions/{execution_id}/stream",
+                    params={"follow": "true"},
+                    headers={"last-event-id": str(version)},
                 )
                 for told in self._stream(request):
                     if told is _NOTHING_MORE:

@@ -37,6 +37,17 @@ def read_object(option: str, text: str) -> dict[str, Json]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
+def read_assignments(option: str, settings: Iterable[str]) -> dict[str, Json]:
+    """Values by name, of `NAME=JSON` each. Raises BadInput."""
+    found: dict[str, Json] = {}
+    for setting in settings:
+        name, sign, value = setting.partition("=")
+        if not sign or not name:
+            raise BadInput(f"{option} takes NAME=JSON, and not {setting!r}")
+        found[name] = read_json(f"{option} {name}", value)
+    return found
+
+
 def variable_headers(settings: Iterable[str]) -> dict[str, str]:
     """Headers for `NAME=VALUE` each: the gateway knows what types the variables have. Raises BadInput."""
     headers: dict[str, str] = {}
@@ -48,6 +59,18 @@ def variable_headers(settings: Iterable[str]) -> dict[str, str]:
             raise BadInput(f"--var {name}: a value of several lines, or with space around it, goes into --variables")
         headers[f"x-playhead-var-{name.replace('_', '-')}"] = value
     return headers
+
+
+def moment_from_now(option: str, duration: str) -> str:
+    """The moment that is a duration such as `2d` away, RFC 3339. Raises BadInput."""
+    from datetime import UTC, datetime
+
+    from playhead_contracts.durations import parse_duration
+
+    try:
+        return (datetime.now(UTC) + parse_duration(duration)).isoformat()
+    except (ValueError, OverflowError) as error:
+        raise BadInput(f"{option}: {error}") from error
 
 
 def read_file(path: Path) -> bytes:

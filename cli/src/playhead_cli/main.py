@@ -8,7 +8,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from playhead_cli.commands import bench, contracts, database, demo, dev, executions, log, pauses, services, workflows
+from playhead_cli.commands import (
+    bench,
+    contracts,
+    database,
+    demo,
+    dev,
+    executions,
+    links,
+    log,
+    pauses,
+    read_models,
+    services,
+    time_travel,
+    webhooks,
+    workflows,
+)
 from playhead_cli.options import JSON_WANTED
 from playhead_contracts.errors import PlayheadError
 
@@ -32,7 +47,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for module in (demo, dev, services, workflows, executions, pauses, log, database, contracts, bench):
+_TO_USE = (demo, dev, services, workflows, executions, time_travel, pauses, links, webhooks)
+_TO_OPERATE = (log, read_models, database, contracts, bench)
+for module in (*_TO_USE, *_TO_OPERATE):
     module.register(app)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from playhead_contracts.workflow import BLOCK_MODELS, CustomBlock, Retry, WorkflowDocument
+from playhead_contracts.base_blocks import Retry
+from playhead_contracts.workflow import BLOCK_MODELS, CustomBlock, WorkflowDocument
 from playhead_engine.folding import TRANSITIONS
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_engine.state import BlockStatus, ExecutionStatus

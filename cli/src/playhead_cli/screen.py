@@ -17,9 +17,13 @@ from playhead_cli.answers import (
     Fault,
     InboxPause,
     OpenPause,
+    PauseCounts,
     Plan,
+    PlannedBlock,
+    PlanReason,
     ProblemDocument,
     Result,
+    Saved,
     State,
 )
 from playhead_cli.facts import Fact, compact
@@ -231,13 +235,33 @@ def executions_table(executions: Iterable[ExecutionLine]) -> Table:
 
 
 def inbox_table(pauses: Iterable[InboxPause]) -> Table:
-    """Questions to people."""
-    made = table("execution", "pause", "workflow", "status", "message")
+    """Questions to people: for whom, until when, and how many have agreed."""
+    made = table("execution", "pause", "workflow", "status", "for", "due (UTC)", "message")
     for pause in pauses:
+        status = status_text(pause.status)
+        if pause.votes_needed is not None and pause.status == "open":
+            status = Text.assemble(status, f" {pause.votes} of {pause.votes_needed}")
         made.add_row(
-            pause.execution_id, pause.pause_id, pause.workflow_id, status_text(pause.status), line(pause.message)
+            pause.execution_id,
+            pause.pause_id,
+            pause.workflow_id,
+            status,
+            ", ".join(pause.assignees) or "anybody",
+            "-" if pause.expires_at is None else pause.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
+            line(pause.message),
         )
     return made
+
+
+def counts_line(counts: PauseCounts) -> Text:
+    """How many pauses there are, and how soon the first is due."""
+    parts = [f"{counts.open} open"]
+    if counts.due_within_a_day:
+        parts.append(f"{counts.due_within_a_day} of them due within a day")
+    if counts.next_due is not None:
+        parts.append(f"the first at {counts.next_due.astimezone(UTC):%Y-%m-%d %H:%M}")
+    parts.append(f"{counts.answered} answered, {counts.expired} expired, {counts.closed} closed")
+    return Text("; ".join(parts), "dim")
 
 
 def state_table(state: State, title: str | None = None) -> Table:
@@ -250,11 +274,39 @@ def state_table(state: State, title: str | None = None) -> Table:
 
 def plan_table(plan: Plan, title: str | None = None) -> Table:
     """What a rerun would do with every block, and why."""
-    made = table("block", "action", "reason", title=title)
-    for block in plan.blocks:
-        reason = block.reason.replace("_", " ")
-        made.add_row(block.path, status_text(block.action), line(f"{reason} {block.of}" if block.of else reason))
+    made = table("block", "action", "outside", "reasons", title=title)
+    _add_planned(made, plan.blocks, "")
     return made
+
+
+def _add_planned(made: Table, blocks: Iterable[PlannedBlock], indent: str) -> None:
+    for block in blocks:
+        reasons = "; ".join(_reason_text(reason) for reason in block.reasons)
+        if block.iterations_reused:
+            reasons += f"; {len(block.iterations_reused)} iterations reused"
+        if block.may_be_cut_off:
+            reasons += "; may be cut off"
+        if block.asks:
+            reasons += "; asks people"
+        outside = Text("" if block.effects == "none" else block.effects, "red" if block.effects == "external" else "")
+        made.add_row(indent + block.path, status_text(block.action.replace("_", " ")), outside, line(reasons))
+        _add_planned(made, block.blocks, indent + "  ")
+
+
+def _reason_text(reason: PlanReason) -> str:
+    words = reason.why.replace("_", " ")
+    named = f"{words} {reason.of}" if reason.of else words
+    return f"{named} ({reason.detail})" if reason.detail else named
+
+
+def plan_notes(plan: Plan) -> list[Text]:
+    """What a person should know before a rerun: what is done once more, who is asked again, what cannot be reused."""
+    notes = [Text(note, "yellow") for note in plan.notes]
+    if plan.asks_again:
+        notes.append(Text(f"asked again: {', '.join(plan.asks_again)}", "yellow"))
+    if plan.repeats:
+        notes.append(Text(f"done again outside: {', '.join(plan.repeats)}", "red"))
+    return notes
 
 
 def comparison_table(comparison: Comparison, title: str | None = None) -> Table:
@@ -266,6 +318,14 @@ def comparison_table(comparison: Comparison, title: str | None = None) -> Table:
         cells = status_text(block.verdict), status_text(block.a_status), status_text(block.b_status)
         made.add_row(block.path, *cells, line(outputs))
     return made
+
+
+def saved_line(saved: Saved) -> Text:
+    """What the second of two executions did not have to do again."""
+    took = f"{saved.duration_ms:.0f} ms" if saved.duration_ms < 10_000 else f"{saved.duration_ms / 1000:.0f} s"
+    blocks = "1 block" if saved.blocks == 1 else f"{saved.blocks} blocks"
+    acting = f", {saved.external} of which act outside" if saved.external else ""
+    return Text(f"b took over {blocks} from a that ran for {took} there{acting}", "dim")
 
 
 def differences(a: Json, b: Json, place: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""Past the gateway, at the servers themselves: keys, read models, dead letters."""
+"""Past the gateway, at the servers themselves: keys, dead letters."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +8,6 @@ from playhead_cli.options import AsJson, Data
 
 if TYPE_CHECKING:
     from playhead_cli.dead_letters import DeadLetter
-    from playhead_projector.rebuild import RebuildReport
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose keys.")]
 
@@ -17,7 +16,6 @@ dlq = typer.Typer(help="Commands that kept failing and were given up.", no_args_
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(rebuild)
     app.add_typer(keys, name="keys")
     app.add_typer(dlq, name="dlq")
 
@@ -27,6 +25,9 @@ def create_key(
     name: Annotated[str, typer.Argument(help="Who it stands for; the log names it as the one who did something.")],
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="What it allows; several times for several. Else admin.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="A group that they belong to; several times for several.")
     ] = None,
     tenant: Tenant = "default",
     data: Data = None,
@@ -39,7 +40,7 @@ def create_key(
     from playhead_cli.servers import database_url
     from playhead_gateway import access
 
-    made = asyncio.run(access.create_key(database_url(data), tenant, name, scope or [access.ADMIN]))
+    made = asyncio.run(access.create_key(database_url(data), tenant, name, scope or [access.ADMIN], group or []))
     if as_json:
         print_json(made)
         return
@@ -62,10 +63,11 @@ def list_keys(tenant: Tenant = "default", data: Data = None, as_json: AsJson = F
     if as_json:
         print_json({"items": found})
         return
-    made = table("key", "name", "created (UTC)", "revoked (UTC)", "scopes")
+    made = table("key", "name", "created (UTC)", "revoked (UTC)", "scopes", "groups")
     for key in found:
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "-"
-        made.add_row(key.key_id, key.name, f"{key.created_at:%Y-%m-%d %H:%M}", revoked, ", ".join(key.scopes))
+        created, scopes, groups = f"{key.created_at:%Y-%m-%d %H:%M}", ", ".join(key.scopes), ", ".join(key.groups)
+        made.add_row(key.key_id, key.name, created, revoked, scopes, groups)
     screen().print(made if found else f"{tenant} has no keys")
 
 
@@ -90,37 +92,6 @@ def revoke_key(
         print_json({"key_id": key_id, "revoked": True})
     else:
         screen().print(f"revoked; gateways may let it in for {access.REMEMBER_SECONDS:g} s more")
-
-
-def rebuild(
-    projection: Annotated[str | None, typer.Argument(help="One read model; all of them if not given.")] = None,
-    to: Annotated[
-        int | None, typer.Option("--to", min=0, help="As at this position, in tables beside the live ones.")
-    ] = None,
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """Build read models anew from the log, beside the live ones, and swap them in."""
-    import asyncio
-
-    from playhead_cli.screen import print_json, screen
-    from playhead_cli.servers import database_url
-    from playhead_projector import rebuild as projector
-    from playhead_projector.settings import Settings
-
-    # A rebuild reads the log and nothing else; the bus is not asked.
-    settings = Settings(database_url=database_url(data), nats_url="")
-    names = None if projection is None else [projection]
-    report: RebuildReport = asyncio.run(projector.rebuild(settings, names, to))
-    if as_json:
-        print_json(report)
-        return
-    rate = report.events / report.seconds if report.seconds else 0.0
-    where = "now live" if report.is_live else "beside the live ones"
-    screen().print(
-        f"{report.events} events in {report.seconds:.2f} s ({rate:,.0f}/s), up to position {report.position}"
-    )
-    screen().print(f"{', '.join(report.tables)}: {where}", markup=False)
 
 
 @dlq.command("list")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _EVENTS_A_PAGE = 500
 _FAILED = frozenset({"failed", "cancelled", "timed_out"})
+_DERIVED = frozenset({"output", "result", "paused"})
+"""What a stream tells besides what happened."""
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=200, help="How many at most.")]
 Mode = Annotated[
@@ -141,14 +143,23 @@ def watch(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Show events as they happen, and pieces of outputs on their way, to the last one.
+    """Show how an execution goes on, block by block, to its result.
 
-    Survives a restart of the gateway.
+    With --json, with --after, or when the output is no terminal: its events, one a line, and pieces of outputs on their
+    way. Survives a restart of the gateway.
     """
     from playhead_cli.gateway import Gateway
+    from playhead_cli.screen import screen
 
+    console = screen()
     with Gateway(url) as gateway:
-        print_events(gateway.watch(execution_id, after), as_json=as_json)
+        if as_json or after or not console.is_terminal:
+            print_events(gateway.watch(execution_id, after), as_json=as_json)
+            return
+        from playhead_cli.progress import watch_board
+
+        if watch_board(gateway, execution_id, console) in _FAILED:
+            raise typer.Exit(1)
 
 
 def cancel(
@@ -197,9 +208,20 @@ def state(
 
 def rerun(
     execution_id: ExecutionId,
-    from_block: Annotated[str, typer.Option("--from", help="The block to begin with.")],
+    from_block: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="The block to begin with, or an iteration: pay, each[3], each[3]/pay. May repeat."),
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Run no further than this block.")] = None,
     input_: JsonInput = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--override", help="BLOCK=JSON: what a block gives, in place of what it gave.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run, and why.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even if something is done again outside.")] = False,
+    early_cutoff: Annotated[
+        bool, typer.Option("--early-cutoff", help="Take over what follows a block that gives the same again.")
+    ] = False,
     at_version: Annotated[
         int | None, typer.Option("--version", min=1, help="Fork the execution as it was after this event.")
     ] = None,
@@ -209,25 +231,45 @@ def rerun(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Run an execution again from a block, as a new one that takes over what came before. Exit code 1 if it failed."""
+    """Run an execution again from a block, as a new one that takes over what came before. Exit code 1 if it failed.
+
+    Where something would be done again outside, the plan is shown and you are asked first.
+    """
+    import sys
+
     from playhead_cli.answers import Planned
     from playhead_cli.gateway import Gateway
-    from playhead_cli.inputs import read_json
-    from playhead_cli.screen import plan_table, print_json, screen
+    from playhead_cli.inputs import BadInput, read_assignments, read_json
+    from playhead_cli.screen import plan_notes, plan_table, print_json, screen
 
-    body: dict[str, object] = {"from_block": from_block, "at_version": at_version, "definition": definition}
+    body: dict[str, object] = {
+        "from_block": from_block or [],
+        "until_block": until,
+        "at_version": at_version,
+        "definition": definition,
+        "override": read_assignments("--override", override or []),
+        "early_cutoff": early_cutoff,
+    }
     if input_ is not None:
         body["input"] = read_json("--input", input_)
     path = f"/v1/executions/{execution_id}/rerun"
     with Gateway(url) as gateway:
-        if not dry_run:
-            _start(gateway, path, body, {}, mode, follow=follow, as_json=as_json)
-            return
         answer = gateway.post(path, {**body, "dry_run": True})
-    if as_json:
-        print_json(answer.body)
-    else:
-        screen().print(plan_table(answer.as_(Planned).plan))
+        plan = answer.as_(Planned).plan
+        if dry_run and as_json:
+            print_json(answer.body)
+            return
+        if dry_run or (plan.repeats and not yes):
+            console = screen(to_stderr=not dry_run)
+            console.print(plan_table(plan))
+            for note in plan_notes(plan):
+                console.print(note)
+            if dry_run:
+                return
+            if not sys.stdin.isatty():
+                raise BadInput(f"this does again outside: {', '.join(plan.repeats)}; say --yes if that is meant")
+            typer.confirm("Run it?", abort=True, err=True)
+        _start(gateway, path, {**body, "plan_digest": plan.digest}, {}, mode, follow=follow, as_json=as_json)
 
 
 def compare(
@@ -239,7 +281,7 @@ def compare(
     """Hold two executions against each other, block by block."""
     from playhead_cli.answers import Comparison
     from playhead_cli.gateway import Gateway
-    from playhead_cli.screen import comparison_table, print_json, screen
+    from playhead_cli.screen import comparison_table, print_json, saved_line, screen
 
     with Gateway(url) as gateway:
         answer = gateway.get("/v1/executions/compare", a=a, b=b)
@@ -249,6 +291,8 @@ def compare(
     found, console = answer.as_(Comparison), screen()
     console.print(comparison_table(found))
     console.print("same output" if found.same_output else "different output")
+    if found.saved is not None and found.saved.blocks:
+        console.print(saved_line(found.saved))
 
 
 def read_frames(gateway: "Gateway", execution_id: str, after: int = 0) -> list[bytes]:
@@ -292,6 +336,8 @@ def print_events(told: "Iterable[Told]", *, as_json: bool) -> None:
 
     console = screen()
     for each in told:
+        if each.event in _DERIVED:
+            continue
         if as_json:
             print_json(each.data)
         elif each.event_id:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from playhead_cli.chains import Chains
     from playhead_contracts.ids import StreamId
     from playhead_eventlog import EventLog, RawEvent
+    from playhead_projector.building import Told
 
 _EVENTS_A_READ = 5000
 
@@ -26,17 +27,30 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
 
 
-def verify(stream: OneId = None, data: Data = None, as_json: AsJson = False) -> None:
+def verify(
+    stream: OneId = None,
+    read_models: Annotated[
+        bool,
+        typer.Option("--read-models", help="Check the read models instead: whether each row is what the log says."),
+    ] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
     """Recompute the hash chain of one or all streams from the stored bytes, and the digests of the large values that
     they refer to. Exit code 1 if one is broken.
     """
     import asyncio
 
     from playhead_cli.chains import Chains
+    from playhead_cli.counting import counting
     from playhead_cli.servers import database_url
 
+    if read_models:
+        _verify_read_models(stream, data, as_json=as_json)
+        return
     chains = Chains()
-    asyncio.run(_check(database_url(data), stream, chains))
+    with counting("verify", as_json=as_json) as told:
+        asyncio.run(_check(database_url(data), stream, chains, told))
     _show_chains(chains, as_json=as_json)
     if chains.faults:
         raise typer.Exit(1)
@@ -72,16 +86,42 @@ def export(
     _show_export(output, count, as_json=as_json)
 
 
-async def _check(url: str, stream: str | None, chains: "Chains") -> None:
+def _verify_read_models(stream: str | None, data: Path | None, *, as_json: bool) -> None:
+    import asyncio
+
+    from playhead_cli.counting import counting
+    from playhead_cli.inputs import BadInput
+    from playhead_cli.screen import print_json
+    from playhead_cli.servers import database_url
+    from playhead_cli.sets import show_verified
+    from playhead_projector.settings import Settings
+    from playhead_projector.verifying import verify_read_models
+
+    if stream is not None:
+        raise BadInput("--read-models checks all of them; leave the stream out")
+    with counting("verify", as_json=as_json) as told:
+        report = asyncio.run(verify_read_models(Settings(database_url=database_url(data), nats_url=""), told))
+    if as_json:
+        print_json(report)
+    else:
+        show_verified(report)
+    if not report.intact:
+        raise typer.Exit(1)
+
+
+async def _check(url: str, stream: str | None, chains: "Chains", told: "Told") -> None:
     from playhead_eventlog import open_log
+    from playhead_projector.building import Progress
 
     async with open_log(url, readers=1) as log:
         heads = await log.heads(None if stream is None else _stream_id(stream))
+        until = sum(head.version for head in heads.values())
         async for events in _read(log, stream):
             chains.check(events)
             for event in events:
                 unseen = chains.unseen_blobs(event)
                 chains.check_blobs(event, await log.blobs(unseen))
+            told(Progress(chains.events, chains.events, until))
     chains.end(heads)
 
 

@@ -36,6 +36,7 @@ _OURS = (
     "PLAYHEAD_HOST",
     "PLAYHEAD_PORT",
     "PLAYHEAD_OPEN_TENANT",
+    "PLAYHEAD_LINK_SECRET",
 )
 
 
@@ -133,11 +134,15 @@ def _environ(servers: Servers, address: Address) -> dict[str, str]:
         "PLAYHEAD_DATABASE_URL": servers.database_url,
         "PLAYHEAD_HOST": address.host,
         "PLAYHEAD_PORT": str(address.port),
+        "PLAYHEAD_LINK_SECRET": servers.link_secret,
     }
     if address.is_open:
         environ["PLAYHEAD_OPEN_TENANT"] = TENANT
+    # Whoever leads people here by another way, such as a tunnel, says so.
+    environ.setdefault("PLAYHEAD_PUBLIC_URL", address.url)
     # On one's own machine blocks talk to what runs there; in production nothing private is reached unless it is said.
     environ.setdefault("PLAYHEAD_HTTP_ALLOW", "private")
+    environ.setdefault("PLAYHEAD_WEBHOOK_ALLOW", "private")
     # That it is ready is said at INFO.
     if environ.get("PLAYHEAD_LOG_LEVEL", "").upper() != "DEBUG":
         environ["PLAYHEAD_LOG_LEVEL"] = "INFO"

@@ -88,5 +88,6 @@ class BlockContext(Protocol):
         ...
 
     async def chunk(self, content: Json) -> None:
-        """Give a piece of what is to come to whoever is listening now. Never stored."""
+        """Give a piece of what is to come to whoever is listening. Kept for some minutes, and never in the log; if all
+        are text, the completion of the block tells the beginning of it."""
         ...

@@ -93,9 +93,10 @@ class TaskResultReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of what a block is about to give, for who is listening now; never stored.
+    """A piece of what a block is about to give, for who is listening; never in the log, and kept for some minutes.
 
-    One JSON line on the execution's live subject, told from an event by `"chunk":true`.
+    One JSON line on the execution's chunk subject, from where the bus passes it on to the live subject; there it is
+    told from an event by `"chunk":true`. `index` counts from 0 in each attempt at a block.
     """
 
     execution_id: ExecutionId
@@ -114,16 +115,62 @@ class AnswerPause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     pause_id: PauseId
     answer: dict[str, Json]
     actor: Actor
+    action: str | None = None
+    comment: str | None = None
     digest: str | None = None
+    """Of the proposal that they saw."""
+    key: str | None = None
+    """Digest of their Idempotency-Key."""
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    anonymous: bool = False
+    """Nobody knows who they are: they hold a link that names no person."""
+
+
+class ExtendPause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The request to `hitl`: give people time until `expires_at`."""
+
+    tenant: TenantId
+    execution_id: ExecutionId
+    pause_id: PauseId
+    expires_at: Utc
+    actor: Actor
+    is_operator: bool = False
+    reason: str | None = None
+
+
+class DelegatePause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The request to `hitl`: let `to` answer in the place of the actor."""
+
+    tenant: TenantId
+    execution_id: ExecutionId
+    pause_id: PauseId
+    to: str
+    actor: Actor
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 class PauseAnswered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The reply of `hitl` when the answer stands. `repeated` says that it already stood before."""
+    """The reply of `hitl` when the answer stands. `repeated` says that it already stood before.
+
+    `missing` is how many more people must take the same action, when the answer is a vote that does not decide yet.
+    """
 
     version: int
     repeated: bool
     answered_by: Actor
     answered_at: Utc
+    action: str | None = None
+    missing: int = 0
+
+
+class PauseChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The reply of `hitl` to an extension or a delegation that holds."""
+
+    version: int
+    repeated: bool = False
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,19 +40,33 @@ class BlockError(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long the other side asked to be left alone."""
 
 
-class ForkSource(msgspec.Struct, frozen=True):
+class ForkSource(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where an execution made by run-from-block comes from: the fact at `version` was the last one seen."""
 
     execution_id: ExecutionId
     version: int
     from_block: str
+    """The block, or the blocks with commas between them."""
 
 
 class BlockReference(msgspec.Struct, frozen=True):
-    """The `block.completed` event that holds the outputs of a reused block. Always the original, never a copy."""
+    """The event that holds what is reused: a `block.completed`, the `block.started` of a container, or an
+    `iteration.completed`. Always the original, never a copy."""
 
     execution_id: ExecutionId
     version: int
+
+
+class Cutoff(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a fork may take over in place of running a block, once the blocks it depends on have given the same again.
+
+    `after` has for each of these the digest of what it gave in the source.
+    """
+
+    reference: BlockReference
+    after: dict[BlockPath, str]
+    decision: tuple[str, ...] | None = None
+    variables: dict[str, Json] | None = None
 
 
 class Parent(msgspec.Struct, frozen=True):
@@ -108,6 +122,45 @@ class MatchedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     data: Json = None
 
 
+class PauseAction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that people can decide about a pause."""
+
+    name: str
+    label: str | None = None
+    denies: bool = False
+    """It says no: it needs no answer to the form, and may veto a quorum."""
+    form: dict[str, Json] | None = None
+    """What is asked for this action, in place of the form of the pause."""
+
+
+class Quorum(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many different people must take the same action before it counts."""
+
+    needed: int
+    deny_vetoes: bool = False
+
+
+class Expiry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What follows when nobody has answered in time: an answer, or others who may answer, too.
+
+    `then` is what follows when these have not answered within `after_seconds` either; None: the block fails.
+    """
+
+    kind: Literal["answer", "escalate"]
+    answer: dict[str, Json] = {}
+    action: str | None = None
+    assignees: tuple[str, ...] = ()
+    after_seconds: float | None = None
+    then: "Expiry | None" = None
+
+
+class Streamed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a block told on its way to its outputs: how many pieces, and how their text begins if all were text."""
+
+    chunks: int
+    text: str | None = None
+
+
 class BlobReference(msgspec.Struct, frozen=True):
     """A large value that the log keeps beside the event, under the sha256 of its JSON as it is stored."""
 
@@ -151,6 +204,10 @@ class ExecutionCreated(WithBlobs, frozen=True, kw_only=True, tag="execution.crea
     parent: Parent | None = None
     depth: int = 0
     """How many parents there are above it."""
+    started_by: Actor | None = None
+    """For a child: who started the execution that is above all others."""
+    cutoff: dict[BlockPath, Cutoff] = {}
+    """For a fork with early cutoff: the blocks that may be taken over after all."""
 
 
 class ExecutionStarted(Data, frozen=True, kw_only=True, tag="execution.started"):
@@ -252,6 +309,8 @@ class BlockCompleted(WithBlobs, frozen=True, kw_only=True, tag="block.completed"
     started_at: Utc | None = None
     inputs: dict[str, Json] | None = None
     """Set, with `started_at`, when the block has no `block.started` of its own (a block without effects)."""
+    streamed: Streamed | None = None
+    """Set when the executor ran the block and it told pieces of its outputs on the way."""
 
 
 class BlockFailed(WithBlobs, frozen=True, kw_only=True, tag="block.failed"):
@@ -408,33 +467,160 @@ class BlockReused(Data, frozen=True, kw_only=True, tag="block.reused"):
     """Never stored: the log fills it in from `reference` when it reads (see `playhead_eventlog`)."""
 
 
+class BlockOverridden(WithBlobs, frozen=True, kw_only=True, tag="block.overridden"):
+    """Whoever made a fork said what this block gives, in place of letting it run."""
+
+    path: BlockPath
+    outputs: Json = None
+    decision: tuple[str, ...] | None = None
+
+
+class ContainerReused(Data, frozen=True, kw_only=True, tag="container.reused"):
+    """A container of the source of a fork, of which some iterations are taken over and the others run."""
+
+    path: BlockPath
+    reference: BlockReference
+    """Of its `block.started`."""
+    iterations: tuple[int, ...]
+    """Those that are taken over; an `iteration.reused` follows for each."""
+    deadline: Utc | None = None
+    container: ContainerStart | None = None
+    """Never stored, as `inputs`: the log fills both in from `reference` when it reads."""
+    inputs: dict[str, Json] = {}
+
+
+class IterationReused(Data, frozen=True, kw_only=True, tag="iteration.reused"):
+    """An iteration of the source of a fork, taken over by reference."""
+
+    path: BlockPath
+    index: int
+    reference: BlockReference
+    variables: dict[str, Json] | None = None
+    """What blocks inside of it had set."""
+    outputs: Json = None
+    """Never stored, as `error`: the log fills both in from `reference` when it reads."""
+    error: BlockError | None = None
+
+
 class PauseRequested(Data, frozen=True, kw_only=True, tag="pause.requested"):
     pause_id: PauseId
     path: BlockPath
     message: str
     digest: str
-    """sha256 of the canonical JSON of what is shown (message, show, form), so that an answer can be bound to it."""
+    """sha256 of the canonical JSON of what is shown and asked, so that an answer can be bound to it."""
     form: dict[str, Json] | None = None
     show: dict[str, Json] = {}
+    order: tuple[str, ...] = ()
+    """The names in `show`, as they are to be read; in the order of the names, if not said."""
+    labels: dict[str, str] = {}
+    """What people read in place of a name in `show`."""
+    actions: tuple[PauseAction, ...] = ()
+    """What can be decided; without any it is `approve` and `deny`."""
     assignees: tuple[str, ...] = ()
+    """Who may answer: `ann` or `user:ann`, `group:finance`, `scope:refunds:approve`. Nobody named: whoever may answer
+    pauses at all."""
+    barred: tuple[str, ...] = ()
+    """Names of people who may not answer, whoever else they are."""
+    quorum: Quorum | None = None
     expires_at: Utc | None = None
+    remind_at: Utc | None = None
+    on_expiry: Expiry | None = None
+    """What follows when the time is over. None: the block fails."""
+    notify: tuple[str, ...] = ()
+    """The webhooks that are told; all that want to know, if there are none."""
+
+
+class PauseVoted(Data, frozen=True, kw_only=True, tag="pause.voted"):
+    """One of several people who must agree has said what they think; the actor is who."""
+
+    pause_id: PauseId
+    path: BlockPath
+    action: str | None = None
+    answer: dict[str, Json] = {}
+    comment: str | None = None
+    digest: str | None = None
+    key: str | None = None
+    """Digest of the Idempotency-Key that came with it."""
+    on_behalf_of: str | None = None
+    """Who had passed their right to answer on to the actor."""
 
 
 class PauseResolved(Data, frozen=True, kw_only=True, tag="pause.resolved"):
-    """A pause is over: answered by somebody, or closed because its execution ended."""
+    """A pause is over: answered by somebody (the actor), or closed because its execution ended."""
 
     pause_id: PauseId
     path: BlockPath
     resolution: Literal["answered", "closed"]
     answer: dict[str, Json] | None = None
+    action: str | None = None
+    comment: str | None = None
     digest: str | None = None
+    """Of the proposal that the decision is about."""
     reason: str | None = None
+    key: str | None = None
+    on_behalf_of: str | None = None
 
 
 class PauseExpired(Data, frozen=True, kw_only=True, tag="pause.expired"):
+    """The time for an answer is over: the block fails, or what was said beforehand is the answer."""
+
     pause_id: PauseId
     path: BlockPath
     expired_at: Utc
+    outcome: Literal["failed", "answered"] = "failed"
+    answer: dict[str, Json] | None = None
+    action: str | None = None
+
+
+class PauseEscalated(Data, frozen=True, kw_only=True, tag="pause.escalated"):
+    """Nobody has answered in time, and `assignees` may answer, too, until `expires_at`."""
+
+    pause_id: PauseId
+    path: BlockPath
+    assignees: tuple[str, ...]
+    expires_at: Utc | None = None
+    on_expiry: Expiry | None = None
+
+
+class PauseReminded(Data, frozen=True, kw_only=True, tag="pause.reminded"):
+    """The time for an answer is nearly over."""
+
+    pause_id: PauseId
+    path: BlockPath
+    expires_at: Utc
+
+
+class PauseExtended(Data, frozen=True, kw_only=True, tag="pause.extended"):
+    """Somebody (the actor) gave people more time."""
+
+    pause_id: PauseId
+    path: BlockPath
+    expires_at: Utc
+    remind_at: Utc | None = None
+    reason: str | None = None
+
+
+class PauseDelegated(Data, frozen=True, kw_only=True, tag="pause.delegated"):
+    """Somebody (the actor) passed their right to answer on to `to`."""
+
+    pause_id: PauseId
+    path: BlockPath
+    to: str
+    reason: str | None = None
+
+
+class PauseNotified(Data, frozen=True, kw_only=True, tag="pause.notified"):
+    """What became of telling a webhook about a pause; `about` is the type of the event that it was told of."""
+
+    pause_id: PauseId
+    path: BlockPath
+    delivery_id: str
+    webhook: str
+    about: str
+    outcome: Literal["delivered", "failed"]
+    attempts: int = 1
+    status: int | None = None
+    error: str | None = None
 
 
 class WorkflowPublished(Data, frozen=True, kw_only=True, tag="workflow.published"):
@@ -463,6 +649,9 @@ EventData = (
     | BlockStepCompleted
     | BlockDispatched
     | BlockReused
+    | BlockOverridden
+    | ContainerReused
+    | IterationReused
     | IterationCompleted
     | TaskAnswered
     | EventMatched
@@ -473,11 +662,28 @@ EventData = (
     | ChildResumed
     | ChildEnded
     | PauseRequested
+    | PauseVoted
     | PauseResolved
     | PauseExpired
+    | PauseEscalated
+    | PauseReminded
+    | PauseExtended
+    | PauseDelegated
+    | PauseNotified
     | WorkflowPublished
 )
 
+PAUSE_FACTS = (
+    PauseRequested,
+    PauseVoted,
+    PauseResolved,
+    PauseExpired,
+    PauseEscalated,
+    PauseReminded,
+    PauseExtended,
+    PauseDelegated,
+)
+"""Facts that change what is known of a pause; each has its `pause_id`."""
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled, ExecutionTimedOut)
 CLAIMS = (ExecutionStarted, ExecutionResumed, ExecutionRecovered)
 

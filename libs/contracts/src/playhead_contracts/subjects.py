@@ -6,17 +6,23 @@ COMMANDS_STREAM = "PLAYHEAD_COMMANDS"
 EVENTS_STREAM = "PLAYHEAD_EVENTS"
 TASKS_STREAM = "PLAYHEAD_TASKS"
 DEAD_LETTERS_STREAM = "PLAYHEAD_DLQ"
+CHUNKS_STREAM = "PLAYHEAD_CHUNKS"
 
 COMMANDS_FILTER = "playhead.cmd.>"
 TIMERS_FILTER = "playhead.timer.>"
 EVENTS_FILTER = "playhead.evt.>"
 TASKS_FILTER = "playhead.task.>"
 DEAD_LETTERS_FILTER = "playhead.dlq.>"
+CHUNKS_FILTER = "playhead.chunk.*.*"
 
 EXECUTOR_CONSUMER = "executor"
 
 ANSWER_REQUESTS = "playhead.rpc.hitl.answer"
 """Core NATS request/reply: `AnswerPause` -> `PauseAnswered` or `Rejected`."""
+EXTEND_REQUESTS = "playhead.rpc.hitl.extend"
+"""Core NATS request/reply: `ExtendPause` -> `PauseChanged` or `Rejected`."""
+DELEGATE_REQUESTS = "playhead.rpc.hitl.delegate"
+"""Core NATS request/reply: `DelegatePause` -> `PauseChanged` or `Rejected`."""
 
 
 def command(tenant: TenantId, kind: str) -> str:
@@ -49,6 +55,19 @@ def received(tenant: TenantId, event_type: str) -> str:
 def live(tenant: TenantId, execution_id: ExecutionId) -> str:
     """Core NATS, not stored: one message per commit, one event per line (`events.join`), lossy by design."""
     return f"playhead.live.{tenant}.{execution_id}"
+
+
+def live_of_tenant(tenant: TenantId) -> str:
+    """What is told live of all executions of a tenant."""
+    return f"playhead.live.{tenant}.*"
+
+
+def chunk(tenant: TenantId, execution_id: ExecutionId) -> str:
+    """Where pieces of outputs on their way go: kept in memory for some minutes, and passed on to the live subject.
+
+    The one stored subject with an execution in it, so that those of one can be found; the stream forgets them soon.
+    """
+    return f"playhead.chunk.{tenant}.{execution_id}"
 
 
 def dead_letter(tenant: TenantId, kind: str) -> str:

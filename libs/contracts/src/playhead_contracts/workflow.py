@@ -7,176 +7,36 @@ people's documents: it gives every fault at its place, where `model_validate` gi
 A *template* is any JSON value whose strings may hold `{{ expression }}`; an expression is CEL.
 """
 
-import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal, cast
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Discriminator,
     Field,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
 
-from playhead_contracts.durations import parse_duration
+from playhead_contracts.base_blocks import BaseBlock, LinearBlock, WorkingBlock
 from playhead_contracts.events import Json
-from playhead_contracts.ids import BLOCK_ID_PATTERN, EVENT_TYPE_PATTERN, TOKEN_PATTERN
-
-ELSE = "else"
-"""The handle of a condition's branch for when no case is true."""
-NEXT = "next"
-"""The handle of a plain edge."""
-ERROR = "error"
-"""The handle of the edges in `on_error`."""
-
-_CASE_NAME = re.compile(BLOCK_ID_PATTERN)
-
-
-def _as_targets(value: object) -> tuple[str, ...]:
-    written: list[object] = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
-    targets = [target for target in written if isinstance(target, str)]
-    if value is not None and len(targets) < len(written):
-        raise ValueError("should be the id of a block, or a list of ids")
-    return tuple(targets)
-
-
-def _as_duration(value: object) -> timedelta | None:
-    match value:
-        case None | timedelta():
-            return value
-        case bool():
-            raise ValueError("should be a duration such as 30s")
-        case int() | float():
-            raise ValueError(f"a duration needs a unit: say {value}s")
-        case str():
-            return parse_duration(value)
-        case _:
-            raise ValueError("should be a duration such as 30s")
-
-
-def _as_duration_or_template(value: object) -> timedelta | str | None:
-    return value if isinstance(value, str) and "{{" in value else _as_duration(value)
-
-
-def _is_time_or_template(value: str) -> str:
-    if "{{" in value:
-        return value
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise ValueError("should be an RFC 3339 time with an offset, such as 2030-01-31T09:00:00Z")
-    return value
-
-
-def _is_case_name(name: str) -> str:
-    if not _CASE_NAME.fullmatch(name):
-        raise ValueError("the name of a case is letters, digits and _, and starts with no digit")
-    if name in (ELSE, ERROR):
-        raise ValueError(f"a case cannot be named {name!r}: that branch exists already")
-    return name
-
-
-Targets = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_as_targets),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-]
-"""Where edges lead. Written as one block id or a list of them; always a tuple here, empty for none."""
-
-_DURATION_SCHEMA = WithJsonSchema({"type": "string", "examples": ["30s", "15m", "2d", "PT1H"]})
-Duration = Annotated[timedelta, BeforeValidator(_as_duration), _DURATION_SCHEMA]
-"""A length of time. Written as `parse_duration` reads it."""
-
-
-def _is_route_name(name: str) -> str:
-    return name if name == ELSE else _is_case_name(name)
-
-
-Text = Annotated[str, Field(min_length=1)]
-RouteName = Annotated[str, AfterValidator(_is_route_name)]
-CaseName = Annotated[str, AfterValidator(_is_case_name)]
-BlockId = Annotated[str, Field(pattern=BLOCK_ID_PATTERN)]
-
-
-class _Model(BaseModel, frozen=True, extra="forbid", strict=True):
-    """What people write is taken as it stands: nothing is coerced, nothing unknown is ignored."""
-
-
-class Retry(_Model, frozen=True):
-    """How often, and after how long, a block is tried again.
-
-    `attempts` counts the first one, too. The n-th pause is `backoff` times `factor` to the power n - 1 (or `backoff`,
-    if `constant`), at most `max_backoff`, shortened at random by up to the share `jitter` of it. An error that says how
-    long to wait (Retry-After) is heeded. `errors` are the types of errors to try again after; without it, those that
-    say of themselves that they may go away.
-    """
-
-    attempts: Annotated[int, Field(ge=1, le=100)]
-    backoff: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=30))] = timedelta(seconds=1)
-    strategy: Literal["exponential", "constant"] = "exponential"
-    factor: Annotated[float, Field(ge=1, le=100, strict=False)] = 2.0
-    max_backoff: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=30))] = timedelta(minutes=5)
-    jitter: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.1
-    errors: list[Text] | None = None
-
-
-class BaseBlock(_Model, frozen=True):
-    """What every block has in common."""
-
-    type: str
-    display_name: str | None = None
-    on_error: Targets = ()
-    enabled: bool = True
-    """A disabled block does not run; what follows goes on as if it had completed with nothing as outputs."""
-    at_most_once: bool = False
-    """After a crash in flight the block fails with `interrupted` in place of running twice."""
-
-    @property
-    def continues_on_error(self) -> bool:
-        """Whether the plain edges of the block are active also when it has failed."""
-        return False
-
-    @property
-    def retries(self) -> Retry | None:
-        return None
-
-    @property
-    def handles(self) -> dict[str, tuple[str, ...]]:
-        """Where the outgoing edges lead, by handle. A handle without edges is not in it."""
-        return {ERROR: self.on_error} if self.on_error else {}
-
-
-class LinearBlock(BaseBlock, frozen=True):
-    """A block that does not choose: when it is done, all its `next` edges are active."""
-
-    next: Targets = ()
-    continue_on_error: bool = False
-    """A failure is recorded and shown, and the plain edges are active all the same."""
-
-    @property
-    def handles(self) -> dict[str, tuple[str, ...]]:
-        return ({NEXT: self.next} if self.next else {}) | super().handles
-
-    @property
-    def continues_on_error(self) -> bool:
-        return self.continue_on_error
-
-
-class WorkingBlock(LinearBlock, frozen=True):
-    """A block that does something which may fail for a while."""
-
-    retry: Retry | None = None
-
-    @property
-    def retries(self) -> Retry | None:
-        return self.retry
+from playhead_contracts.fields import (
+    DURATION_SCHEMA,
+    BlockId,
+    CaseName,
+    Duration,
+    Ordered,
+    RouteName,
+    Targets,
+    Text,
+    Written,
+    as_duration_or_template,
+    is_time_or_template,
+)
+from playhead_contracts.human import HumanBlock
+from playhead_contracts.ids import EVENT_TYPE_PATTERN, TOKEN_PATTERN
 
 
 class FunctionBlock(WorkingBlock, frozen=True):
@@ -189,7 +49,7 @@ class FunctionBlock(WorkingBlock, frozen=True):
     memory_mb: Annotated[int, Field(ge=1, le=512)] = 64
 
 
-class BasicAuth(_Model, frozen=True):
+class BasicAuth(Written, frozen=True):
     """User and password (RFC 7617)."""
 
     type: Literal["basic"]
@@ -197,14 +57,14 @@ class BasicAuth(_Model, frozen=True):
     password: Text
 
 
-class BearerAuth(_Model, frozen=True):
+class BearerAuth(Written, frozen=True):
     """A token (RFC 6750)."""
 
     type: Literal["bearer"]
     token: Text
 
 
-class ApiKeyAuth(_Model, frozen=True):
+class ApiKeyAuth(Written, frozen=True):
     """A key in a header, or in the query."""
 
     type: Literal["api_key"]
@@ -271,7 +131,7 @@ class PublishBlock(LinearBlock, frozen=True):
     data: Json | None = None
 
 
-class NoteBlock(_Model, frozen=True):
+class NoteBlock(Written, frozen=True):
     """Words for the reader of the document. It takes no part in the execution, and nothing leads to it."""
 
     type: Literal["note"]
@@ -285,7 +145,7 @@ class ConditionBlock(BaseBlock, frozen=True):
     """
 
     type: Literal["condition"]
-    cases: Annotated[dict[CaseName, Text], Field(min_length=1)]
+    cases: Annotated[dict[CaseName, Text], Field(min_length=1), Ordered]
     next: dict[str, Targets] = {}
 
     @property
@@ -308,17 +168,6 @@ class RouterBlock(BaseBlock, frozen=True):
         return {name: targets for name, targets in self.next.items() if targets} | super().handles
 
 
-class HumanBlock(LinearBlock, frozen=True):
-    """Asks people and waits. Its outputs are `{answer: {...}}`; the answer fits `form`, a JSON Schema."""
-
-    type: Literal["human"]
-    message: Text
-    form: dict[str, Json] | None = None
-    show: dict[str, Json] = {}
-    assignees: list[str] = []
-    expires_in: Annotated[Duration, Field(gt=timedelta(0))] | None = None
-
-
 class ResponseBlock(BaseBlock, frozen=True):
     """Fixes output and HTTP status of the execution. Nothing comes after it."""
 
@@ -327,7 +176,7 @@ class ResponseBlock(BaseBlock, frozen=True):
     body: Json
 
 
-class AwaitedEvent(_Model, frozen=True):
+class AwaitedEvent(Written, frozen=True):
     """An event to wait for: of a type, and such that the CEL expression `match` over `event` is true."""
 
     type: Text | None = None
@@ -346,11 +195,11 @@ class WaitBlock(LinearBlock, frozen=True):
     type: Literal["wait"]
     for_: Annotated[
         timedelta | str | None,
-        BeforeValidator(_as_duration_or_template),
+        BeforeValidator(as_duration_or_template),
         Field(alias="for"),
-        _DURATION_SCHEMA,
+        DURATION_SCHEMA,
     ] = None
-    until: Annotated[str, AfterValidator(_is_time_or_template)] | None = None
+    until: Annotated[str, AfterValidator(is_time_or_template)] | None = None
     events: Annotated[list[AwaitedEvent], Field(min_length=1, max_length=20)] | None = None
     need: Literal["any", "all"] = "any"
     from_: Annotated[int | str, Field(alias="from")] = "start"
@@ -494,7 +343,7 @@ for _container in (LoopBlock, ParallelBlock):
     _container.model_rebuild()
 
 
-class WorkflowDocument(_Model, frozen=True):
+class WorkflowDocument(Written, frozen=True):
     """A whole workflow. `input` is a JSON Schema, `variables` are defaults of `vars`, `output` a template.
 
     `timeout` is how long an execution may take, and `max_concurrency` how many of its blocks may be in flight at once;

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from playhead_contracts.base_blocks import BaseBlock, Effects
 from playhead_contracts.events import Json
+from playhead_contracts.fields import ERROR
+from playhead_contracts.human import HumanBlock
 from playhead_contracts.ids import BlockPath
 from playhead_contracts.workflow import (
-    ERROR,
     AnyBlock,
-    BaseBlock,
     Block,
     ConditionBlock,
     ContainerBlock,
     CustomBlock,
     FunctionBlock,
     HttpBlock,
-    HumanBlock,
     LoopBlock,
     ParallelBlock,
     PublishBlock,
@@ -92,6 +92,23 @@ class Node:
         return owner is not None and (owner.handles_errors or owner.collects or owner.is_contained)
 
     @cached_property
+    def outside(self) -> Effects:
+        """What running the block does outside, as it was declared or else by its type."""
+        match self.block:
+            case BaseBlock(effects=declared) if declared is not None:
+                return declared
+            case HttpBlock(method="GET" | "HEAD" | "OPTIONS"):
+                return "none"
+            case HttpBlock(method="PUT" | "DELETE"):
+                return "idempotent"
+            case HttpBlock() | PublishBlock() | TaskBlock() | WorkflowBlock():
+                return "external"
+            case CustomBlock() if self.effects:
+                return "external"
+            case _:
+                return "none"
+
+    @cached_property
     def references(self) -> frozenset[Reference]:
         """Everything that the block's own templates and expressions read."""
         compiled: list[Template | Expression] = [*self.templates.values(), *self.expressions.values()]
@@ -140,6 +157,17 @@ class Body:
             if path not in reached:
                 reached.add(path)
                 todo.extend(BlockPath(target) for target in self.nodes[path].successors)
+        return reached
+
+    def upstream(self, paths: set[BlockPath]) -> set[BlockPath]:
+        """`paths` and everything in this body from which they can be reached."""
+        reached: set[BlockPath] = set()
+        todo = list(paths)
+        while todo:
+            path = todo.pop()
+            if path not in reached:
+                reached.add(path)
+                todo.extend(BlockPath(edge.source) for edge in self.nodes[path].incoming)
         return reached
 
     def topological(self) -> list[BlockPath]:
@@ -224,7 +252,8 @@ def templated_fields(block: BaseBlock) -> dict[str, Json]:
             auth = {} if block.auth is None else {"auth": block.auth.model_dump()}
             return {"url": block.url, "headers": block.headers, "query": block.query, "body": block.body, **auth}
         case HumanBlock():
-            return {"message": block.message, "show": block.show}
+            end = {} if block.expires_at is None else {"expires_at": block.expires_at}
+            return {"message": block.message, "show": block.show, "assignees": block.assignees, **end}
         case ResponseBlock():
             return {"body": block.body}
         case WaitBlock():

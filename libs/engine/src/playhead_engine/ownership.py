@@ -10,12 +10,11 @@ An owner that lost its claim learns so from its next append: the new events hold
 touching anything more.
 """
 
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from playhead_contracts.events import CLAIMS, Event, ExecutionRecovered, ExecutionResumed, ExecutionStarted
+from playhead_contracts.events import ExecutionRecovered, ExecutionResumed, ExecutionStarted
 from playhead_engine.state import ExecutionState, ExecutionStatus
 
 CLAIMS_WITHOUT_PROGRESS = 5
@@ -64,6 +63,6 @@ def decide_claim(
     return HeldBy(state.owner)
 
 
-def is_fenced(events: Iterable[Event], epoch: int) -> bool:
-    """Whether events that came before ours hold a newer claim than `epoch`."""
-    return any(isinstance(event.data, CLAIMS) and event.data.epoch > epoch for event in events)
+def is_fenced(state: ExecutionState, epoch: int) -> bool:
+    """Whether a newer claim than `epoch` is in the log, of which `state` is the fold."""
+    return state.epoch > epoch

@@ -10,11 +10,15 @@ from playhead_contracts.events import (
     Actor,
     BlockError,
     BlockReference,
+    Cutoff,
+    Expiry,
     ForkSource,
     Json,
     MatchedEvent,
     Mode,
     Parent,
+    PauseAction,
+    Quorum,
     Watch,
 )
 from playhead_contracts.ids import BlockPath, ExecutionId, PauseId, TenantId, WorkflowId
@@ -112,6 +116,8 @@ class BlockState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the durable steps inside the block gave, by name."""
     reason: str | None = None
     reused_from: BlockReference | None = None
+    overridden: bool = False
+    """What it gives was said by whoever made the fork."""
     version: int = 0
     """Version of the event that brought it to its status."""
 
@@ -132,6 +138,16 @@ class ContainerState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What blocks inside have set, so that a fork which takes the container over has it, too."""
     closing: bool = False
     """No further iteration begins."""
+    reused: list[int] = []
+    """The iterations that a fork took over, which never begin."""
+
+    def open_next(self) -> None:
+        """Let the next iteration that was not taken over have its turn, if there is one."""
+        while self.begun in self.reused:
+            self.begun += 1
+        if self.count is None or self.begun < self.count:
+            self.open.append(self.begun)
+            self.begun += 1
 
 
 class IterationState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -154,8 +170,29 @@ class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
 PauseStatus = Literal["open", "answered", "closed", "expired"]
 
 
+class Vote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one of several people who must agree has said."""
+
+    by: Actor
+    at: datetime
+    action: str | None = None
+    answer: dict[str, Json] = {}
+    comment: str | None = None
+    on_behalf_of: str | None = None
+    key: str | None = None
+
+
+class Delegation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody passed their right to answer on."""
+
+    by: Actor
+    to: str
+    at: datetime
+    reason: str | None = None
+
+
 class PauseState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A question to people, and what became of it."""
+    """A question to people, and what became of it. See `PauseRequested` for what is asked."""
 
     pause_id: PauseId
     path: BlockPath
@@ -165,9 +202,26 @@ class PauseState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requested_at: datetime
     form: dict[str, Json] | None = None
     show: dict[str, Json] = {}
+    order: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    actions: tuple[PauseAction, ...] = ()
     assignees: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
+    quorum: Quorum | None = None
     expires_at: datetime | None = None
+    remind_at: datetime | None = None
+    """When people are to be reminded; None once they have been."""
+    on_expiry: Expiry | None = None
+    notify: tuple[str, ...] = ()
+    votes: tuple[Vote, ...] = ()
+    delegations: tuple[Delegation, ...] = ()
+    escalations: int = 0
     answer: dict[str, Json] | None = None
+    action: str | None = None
+    comment: str | None = None
+    on_behalf_of: str | None = None
+    key: str | None = None
+    """Digest of the Idempotency-Key of the answer."""
     resolved_by: Actor | None = None
     resolved_at: datetime | None = None
     resolved_version: int | None = None
@@ -208,6 +262,10 @@ class ExecutionState(msgspec.Struct, kw_only=True, omit_defaults=True):
     max_concurrency: int | None = None
     parent: Parent | None = None
     depth: int = 0
+    cutoff: dict[BlockPath, Cutoff] = {}
+    """The blocks that may be taken over after all: see `Cutoff`."""
+    started_by: Actor | None = None
+    """For a child: who started the execution that is above all others."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     epoch: int = 0
@@ -245,6 +303,11 @@ class ExecutionState(msgspec.Struct, kw_only=True, omit_defaults=True):
     settled: int = 0
     """Blocks of the outermost graph that have settled."""
     counts: Counts = msgspec.field(default_factory=Counts)
+
+    @property
+    def starter(self) -> Actor:
+        """The person or key that started it, or the execution that it is a part of."""
+        return self.started_by or self.created_by
 
     @property
     def is_ended(self) -> bool:

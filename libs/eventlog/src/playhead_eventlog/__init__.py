@@ -3,6 +3,7 @@
 from playhead_eventlog.blobs import BLOB_BYTES, fault_of
 from playhead_eventlog.log import Appended, EventLog, Found, open_log
 from playhead_eventlog.migrations import migrate
+from playhead_eventlog.snapshots import EVERY, LAST_VERSION, Folds, Snapshots
 from playhead_eventlog.stored import (
     GENESIS,
     BlobKey,
@@ -17,14 +18,18 @@ from playhead_eventlog.tail import Tail, open_tail
 
 __all__ = [
     "BLOB_BYTES",
+    "EVERY",
     "GENESIS",
+    "LAST_VERSION",
     "Appended",
     "BlobKey",
     "BrokenBlob",
     "EventLog",
+    "Folds",
     "Found",
     "LogUnavailable",
     "RawEvent",
+    "Snapshots",
     "StreamHead",
     "Tail",
     "chain",

@@ -1,7 +1,7 @@
-"""Filling in what the log holds apart: large values (see `blobs.py`), and the outputs of reused blocks.
+"""Filling in what the log holds apart: large values (see `blobs.py`), and what forks have taken over.
 
-The outputs of a reused block are those of the completion that it refers to, which may itself refer to a large value.
-However many events there are, it takes one query for the completions and one for the values.
+What is reused (a block, an iteration, the beginning of a container) is in the event that it refers to, which may itself
+refer to a large value. However many events there are, it takes one query for those events and one for the values.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,15 @@ from msgspec.structs import replace
 from playhead_contracts.events import (
     BlobReference,
     BlockCompleted,
+    BlockOverridden,
     BlockReference,
     BlockReused,
+    BlockStarted,
+    ContainerReused,
     Event,
-    Json,
+    EventData,
+    IterationCompleted,
+    IterationReused,
     WithBlobs,
     decode_data,
     decode_envelope,
@@ -29,12 +34,17 @@ from playhead_eventlog.blobs import put_back
 from playhead_eventlog.reader import Reader
 from playhead_eventlog.stored import BlobKey, BrokenHashChain, may_refer, references_in
 
+_STARTED = b'"type":"block.started"'
+
 References = Mapping[str, BlobReference]
 Contents = Mapping[BlobKey, bytes]
 
 
+_Reused = BlockReused | IterationReused | ContainerReused
+
+
 class _Original(NamedTuple):
-    """The event that holds the outputs of a reused block."""
+    """The event that holds what is reused."""
 
     stream_id: StreamId
     version: int
@@ -43,21 +53,22 @@ class _Original(NamedTuple):
 
     @property
     def blobs(self) -> References:
-        """The reference of the outputs, if they are stored apart."""
-        return {field: reference for field, reference in references_in(self.data).items() if field == "outputs"}
+        """The references of what is reused, if it is stored apart: of a container's start its inputs, else outputs."""
+        wanted = "inputs" if _STARTED in self.data else "outputs"
+        return {name: each for name, each in references_in(self.data).items() if name.partition(".")[0] == wanted}
 
 
 async def hydrate(reader: Reader, events: list[Event]) -> list[Event]:
     """See `EventLog.hydrate`."""
-    reused = {event.data.reference for event in events if isinstance(event.data, BlockReused)}
+    reused = {event.data.reference for event in events if isinstance(event.data, _Reused)}
     large = [(event.envelope.tenant, blobs) for event in events if (blobs := _blobs(event))]
     if not reused and not large:
         return events
     originals = await _originals(reader, reused)
     wanted = large + [(original.tenant, original.blobs) for original in originals.values()]
     contents = await reader.blobs({key for tenant, blobs in wanted for key in _keys(tenant, blobs)})
-    outputs = {reference: _outputs(original, contents) for reference, original in originals.items()}
-    return [_whole(event, outputs, contents) for event in events]
+    found = {reference: _decoded(original, contents) for reference, original in originals.items()}
+    return [_whole(event, found, contents) for event in events]
 
 
 async def whole(reader: Reader, frame: bytes) -> bytes:
@@ -90,22 +101,32 @@ async def _originals(reader: Reader, references: set[BlockReference]) -> dict[Bl
     return found
 
 
-def _outputs(original: _Original, contents: Contents) -> Json:
+def _decoded(original: _Original, contents: Contents) -> EventData:
     owner = _owner(original.stream_id, original.version)
-    data = decode_data(put_back(original.data, original.blobs, contents, original.tenant, owner))
-    if not isinstance(data, BlockCompleted):
-        raise BrokenHashChain(f"a reused block refers to {owner}, which is not a completion but a {data.type_name()}")
-    return data.outputs
+    return decode_data(put_back(original.data, original.blobs, contents, original.tenant, owner))
 
 
-def _whole(event: Event, outputs: Mapping[BlockReference, Json], contents: Contents) -> Event:
+def _whole(event: Event, originals: Mapping[BlockReference, EventData], contents: Contents) -> Event:
     data, envelope = event.data, event.envelope
-    if isinstance(data, BlockReused):
-        return replace(event, data=replace(data, outputs=outputs[data.reference]))
+    if isinstance(data, _Reused):
+        return replace(event, data=_filled(data, originals[data.reference]))
     if blobs := _blobs(event):
         owner = _owner(envelope.stream_id, envelope.version)
         return replace(event, data=decode_data(put_back(encode_data(data), blobs, contents, envelope.tenant, owner)))
     return event
+
+
+def _filled(data: _Reused, original: EventData) -> _Reused:
+    match data, original:
+        case BlockReused(), BlockCompleted() | BlockOverridden():
+            return replace(data, outputs=original.outputs)
+        case IterationReused(), IterationCompleted():
+            return replace(data, outputs=original.outputs, error=original.error)
+        case ContainerReused(), BlockStarted():
+            return replace(data, container=original.container, inputs=original.inputs)
+        case _:
+            what = f"{data.reference.execution_id} version {data.reference.version}"
+            raise BrokenHashChain(f"{data.type_name()} refers to {what}, which is a {original.type_name()}")
 
 
 def _blobs(event: Event) -> References:

@@ -8,6 +8,8 @@ the values that are stored apart (`blobs.py`), filled in.
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 from psycopg import AsyncConnection
@@ -21,9 +23,12 @@ from playhead_eventlog.blobs import BLOB_BYTES, set_apart
 from playhead_eventlog.commit import GroupCommit, Pending, Row
 from playhead_eventlog.hydration import hydrate, whole
 from playhead_eventlog.reader import Reader, raws
+from playhead_eventlog.snapshots import LAST_VERSION, Folds, Snapshots
 from playhead_eventlog.stored import GENESIS, Blob, BlobKey, LogUnavailable, RawEvent, StreamHead, chain
 
 SCHEMA_VERSION = 1
+
+T = TypeVar("T")
 
 FIND_STRETCH = 5000
 """How many positions a search reads through at once, for types of which there is no index."""
@@ -52,6 +57,7 @@ class EventLog:
     def __init__(self, reader: Reader, commits: GroupCommit):
         self._reader = reader
         self._commits = commits
+        self.snapshots = Snapshots(reader)
 
     async def append(self, stream_id: StreamId, expected: StreamHead, events: Sequence[NewEvent]) -> Appended:
         """Append `events` to the stream whose head is `expected`; returns when they are committed and fsynced.
@@ -119,11 +125,32 @@ class EventLog:
         """The stored bytes of a stream after version `after`, in order."""
         return await self._reader.stream(stream_id, after, limit)
 
+    async def newest(self, stream_id: StreamId) -> RawEvent | None:
+        """The stored bytes of the newest event of a stream, None if there is none."""
+        found = raws(await self._reader.fetch(queries.READ_NEWEST, (stream_id,)))
+        return found[0] if found else None
+
     async def load(self, stream_id: StreamId, until: int | None = None) -> tuple[list[Event], StreamHead]:
         """A whole stream (or its events up to version `until`) and the head it ends in, GENESIS if it is empty."""
         raws = await self.read_raw(stream_id, 0, until)
         head = StreamHead(raws[-1].version, raws[-1].hash) if raws else GENESIS
         return await self.hydrate([raw.decode() for raw in raws]), head
+
+    async def fold(self, stream_id: StreamId, how: Folds[T], until: int = LAST_VERSION) -> tuple[T | None, StreamHead]:
+        """What a stream, or its events up to version `until`, folds to, and the head; None and GENESIS if it is empty.
+
+        From the newest snapshot that is sound, if there is one: see `snapshots.py`. However long the stream is, others
+        get their turn. The state is the caller's. Raises what `how.evolve` raises, Corrupt and LogUnavailable.
+        """
+        return await self.snapshots.fold(stream_id, how, until)
+
+    async def version_at(self, stream_id: StreamId, at: datetime) -> int:
+        """The version before the first event that was recorded after a moment, 0 if there is none.
+
+        Moments are told by clocks of several machines; the order is told by versions. The first later event ends it.
+        """
+        rows = await self._reader.fetch(queries.VERSION_AT, (stream_id, at, stream_id))
+        return int(rows[0][0])
 
     async def load_many(self, until: dict[StreamId, int]) -> dict[StreamId, list[Event]]:
         """Several streams at once, each up to the given version."""
@@ -155,6 +182,23 @@ class EventLog:
         events = raws(rows)
         return Found(events, events[-1].position if len(events) == limit else until)
 
+    async def read_tenant(
+        self, tenant: TenantId, after: int, limit: int, types: Collection[str] | None = None
+    ) -> Found:
+        """The events of a tenant after a position, in commit order, as they are stored; of some types only, if given.
+
+        A type that ends in a dot stands for all that begin so. It stops at `limit` events, after a stretch of the log,
+        or at its end: go on from where it says. Nothing was added after `after` if that is where it says.
+        """
+        # The end is read first: what is appended meanwhile is not passed over.
+        until = min(await self.last_position(), after + FIND_STRETCH)
+        if until <= after:
+            return Found([], after)
+        patterns = None if types is None else [_pattern(name) for name in sorted(types)]
+        rows = await self._reader.fetch(queries.READ_TENANT, (tenant, after, until, patterns, patterns, limit))
+        events = raws(rows)
+        return Found(events, events[-1].position if len(events) == limit else until)
+
     async def recorded(self, ids: Collection[EventId]) -> set[EventId]:
         """Those of these events that are in the log."""
         rows = await self._reader.fetch(queries.RECORDED, (list(ids),))
@@ -169,6 +213,14 @@ class EventLog:
         """The position of the newest event, 0 for an empty log."""
         rows = await self._reader.fetch(queries.LAST_POSITION, ())
         return int(rows[0][0])
+
+    async def position_at(self, at: datetime) -> int:
+        """The position of the last event that was recorded at this time or before, 0 if there is none.
+
+        Clocks differ a little: events of other writers before it may say a later time.
+        """
+        rows = await self._reader.fetch(queries.POSITION_AT, (at,))
+        return int(rows[0][0]) if rows else 0
 
     async def hydrate(self, events: list[Event]) -> list[Event]:
         """Fill in what the log holds apart: large values, and the outputs of reused blocks. Others pass unchanged.
@@ -191,6 +243,12 @@ class EventLog:
     async def ping(self) -> None:
         """Raises LogUnavailable when the database does not answer."""
         await self._reader.fetch("select 1", ())
+
+
+def _pattern(name: str) -> str:
+    """A type, or the beginning of types, for LIKE."""
+    escaped = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped + "%" if name.endswith(".") else escaped
 
 
 @asynccontextmanager

@@ -15,6 +15,38 @@ _COLUMNS = "position, stream_id, version, type, data, meta, prev_hash, hash"
 
 READ_STREAM = f"select {_COLUMNS} from log.events where stream_id = %s and version > %s order by version limit %s"
 
+SINCE_SNAPSHOT = (
+    f"select {_COLUMNS} from log.events where stream_id = %s and version > coalesce("
+    "(select max(version) from log.snapshots where stream_id = %s and version <= %s), 0) "
+    "and version <= %s order by version limit %s"
+)
+
+NEWEST_SNAPSHOT = (
+    "select s.version, s.hash, s.code, s.checksum, s.state, e.hash from log.snapshots s "
+    "left join log.events e on e.stream_id = s.stream_id and e.version = s.version "
+    "where s.stream_id = %s and s.version <= %s order by s.version desc limit 1"
+)
+
+SNAPSHOT_VERSIONS = "select version from log.snapshots where stream_id = %s"
+
+SAVE_SNAPSHOT = (
+    "with gone as (delete from log.snapshots where stream_id = %s and version = any(%s::int4[])) "
+    "insert into log.snapshots (stream_id, version, hash, code, checksum, state) values (%s, %s, %s, %s, %s, %s) "
+    "on conflict (stream_id, version) do nothing returning version"
+)
+
+DELETE_SNAPSHOT = (
+    "delete from log.snapshots where stream_id = %s and version = %s and checksum = %s and code = %s returning version"
+)
+
+VERSION_AT = (
+    "select coalesce("
+    "(select version - 1 from log.events where stream_id = %s and recorded_at > %s order by version limit 1), "
+    "(select version from log.heads where stream_id = %s), 0)"
+)
+
+READ_NEWEST = f"select {_COLUMNS} from log.events where stream_id = %s order by version desc limit 1"
+
 READ_STREAMS = (
     "select e.position, e.stream_id, e.version, e.type, e.data, e.meta, e.prev_hash, e.hash "
     "from unnest(%s::text[], %s::int4[]) as w (stream_id, version) "
@@ -58,9 +90,18 @@ FIND = (
     "and position > %s and position <= %s order by position limit %s"
 )
 
+# Through the index of positions, a stretch at a time: an index by tenant would cost every append.
+READ_TENANT = (
+    f"select {_COLUMNS} from log.events where tenant = %s and position > %s and position <= %s "
+    "and (%s::text[] is null or type like any(%s::text[])) order by position limit %s"
+)
+
 RECORDED = "select event_id::text from log.events where event_id = any(%s::text[]::uuid[])"
 
 LAST_POSITION = "select coalesce(max(position), 0) from log.events"
+
+POSITION_AT = "select position from log.events where recorded_at <= %s order by position desc limit 1"
+"""Backwards from the end: what people ask for is mostly recent, and an index of times would cost every append."""
 
 HEAD = "select version from log.heads where stream_id = %s"
 

@@ -1,7 +1,7 @@
 """The real servers, started by us: what `playhead dev` and the demo run on.
 
-Everything is below one directory: the servers' data, their logs, and `servers.json` with ports and
-passwords, which are made at the first start. One process at a time has it (a lock), and the servers end
+Everything is below one directory: the servers' data, their logs, and `servers.json` with ports, passwords and
+the secret of links, which are made at the first start. One process at a time has it (a lock), and the servers end
 with that process.
 """
 
@@ -36,6 +36,8 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
     """Of the services' role, which can neither update nor delete an event."""
     owner_database_url: str
     """Of the superuser: for migrations."""
+    link_secret: str
+    """For `links`: those that were made before the last start still work."""
 
 
 class AlreadyRunning(PlayheadError):
@@ -59,6 +61,7 @@ class _Kept(msgspec.Struct, kw_only=True):
     postgres_port: int = 0
     owner_password: str = msgspec.field(default_factory=_password)
     service_password: str = msgspec.field(default_factory=_password)
+    link_secret: str = msgspec.field(default_factory=_password)
 
 
 @asynccontextmanager
@@ -94,7 +97,12 @@ async def embedded_servers(data: Path, settings: EmbeddedSettings | None = None)
             await _start(nats)
             kept.nats_port, kept.postgres_port = nats.port, postgres.port
             _write_kept(data / "servers.json", kept)
-            yield Servers(nats_url=nats.url, database_url=postgres.url(), owner_database_url=postgres.url(owner=True))
+            yield Servers(
+                nats_url=nats.url,
+                database_url=postgres.url(),
+                owner_database_url=postgres.url(owner=True),
+                link_secret=kept.link_secret,
+            )
         finally:
             # Shielded: stopping in order is worth more than being cancelled quickly, and takes 0.1 s.
             await asyncio.shield(asyncio.gather(asyncio.to_thread(nats.stop), asyncio.to_thread(postgres.stop)))

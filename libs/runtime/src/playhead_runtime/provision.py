@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 
 from playhead_contracts import subjects
+from playhead_contracts.ids import ExecutionId, TenantId
 from playhead_runtime.bus import Bus, BusRejected, BusUnavailable
 
 _NANOSECONDS = 1_000_000_000
 _DAY_SECONDS = 86_400
 _DUPLICATE_WINDOW_SECONDS = 120
+_CHUNKS_SECONDS = 600
 _MIB = 1 << 20
 
 _NAME_IN_USE = 10058
@@ -28,6 +30,8 @@ class StreamSizes(msgspec.Struct, frozen=True, kw_only=True):
     events_bytes: int = 1024 * _MIB
     tasks_bytes: int = 512 * _MIB
     dead_letters_bytes: int = 128 * _MIB
+    chunks_bytes: int = 64 * _MIB
+    """In memory."""
 
 
 class _ApiError(msgspec.Struct, frozen=True):
@@ -108,6 +112,21 @@ def _streams(replicas: int, sizes: StreamSizes) -> list[dict[str, Any]]:
             "retention": "limits",
             "discard": "old",
             "max_bytes": sizes.dead_letters_bytes,
+        },
+        common
+        | {
+            "name": subjects.CHUNKS_STREAM,
+            "subjects": [subjects.CHUNKS_FILTER],
+            "retention": "limits",
+            # Pieces of outputs on their way, for those who come a little later. The outputs themselves are facts.
+            "storage": "memory",
+            "discard": "old",
+            "max_bytes": sizes.chunks_bytes,
+            "max_age": _CHUNKS_SECONDS * _NANOSECONDS,
+            "republish": {
+                "src": subjects.CHUNKS_FILTER,
+                "dest": subjects.live(TenantId("{{wildcard(1)}}"), ExecutionId("{{wildcard(2)}}")),
+            },
         },
     ]
 

@@ -10,7 +10,6 @@ from playhead_blocks import BlockType
 from playhead_contracts import subjects
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import open_log
-from playhead_executor.blocks.addresses import AllowedAddresses
 from playhead_executor.blocks.contract import BlockRunner
 from playhead_executor.blocks.extension import ExtensionRunner
 from playhead_executor.blocks.function import FunctionRunner
@@ -22,6 +21,7 @@ from playhead_executor.secrets import Secrets
 from playhead_executor.settings import Settings
 from playhead_executor.subscribers import Subscriber
 from playhead_executor.work import Workshop
+from playhead_runtime.addresses import AllowedAddresses
 from playhead_runtime.bus import connect_bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.extensions import custom_block_types

@@ -66,7 +66,7 @@ class Children:
         published = await self._definitions.published(state.tenant, WorkflowId(block.workflow), block.version)
         # Whoever answers for the child is answered in the way in which its parent was started.
         request = Request(input=run.inputs["input"], mode=state.mode, variables=run.inputs["variables"])
-        return admit(
+        created = admit(
             published.graph.document,
             published.version,
             published.digest,
@@ -75,6 +75,7 @@ class Children:
             parent=Parent(execution_id=state.execution_id, path=run.path),
             depth=state.depth + 1,
         )
+        return msgspec.structs.replace(created, started_by=state.starter)
 
     async def _begin(self, child: ExecutionId, created: ExecutionCreated, state: ExecutionState) -> None:
         event = NewEvent(

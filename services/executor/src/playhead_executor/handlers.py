@@ -21,7 +21,7 @@ from playhead_contracts.events import (
     split,
 )
 from playhead_contracts.ids import EventId, ExecutionId, execution_stream
-from playhead_engine.folding import create, fold
+from playhead_engine.folding import EXECUTIONS, create
 from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
 from playhead_engine.scheduling import Moment
 from playhead_engine.state import ExecutionState
@@ -169,8 +169,7 @@ class Executor:
 
     async def give_out_again(self, execution_id: ExecutionId) -> None:
         """Put the tasks of an execution on the bus that no worker has answered; those that are there stay one."""
-        events, _ = await self._log.load(execution_stream(execution_id))
-        state = fold(events)
+        state, _ = await self._log.fold(execution_stream(execution_id), EXECUTIONS)
         if state is not None and not state.is_ended:
             await send_tasks(self._bus, state, dispatched_in(state))
 
@@ -203,8 +202,7 @@ class Executor:
         believed = _believed(command) if first_delivery and isinstance(command, Run) else None
         if believed is not None:
             return believed
-        events, head = await self._log.load(execution_stream(command.execution_id))
-        state = fold(events)
+        state, head = await self._log.fold(execution_stream(command.execution_id), EXECUTIONS)
         return None if state is None else Loaded(state, head)
 
     async def _ask_owner(self, owner: str, execution_id: ExecutionId) -> bool | None:

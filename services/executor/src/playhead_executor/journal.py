@@ -23,7 +23,7 @@ from playhead_contracts.events import (
     NewEvent,
 )
 from playhead_contracts.ids import BlockPath, EventId, StreamId, execution_stream
-from playhead_engine.folding import evolve, fold, mark_running
+from playhead_engine.folding import EXECUTIONS, evolve, mark_running
 from playhead_engine.graph import Graph
 from playhead_engine.ownership import is_fenced
 from playhead_engine.scheduling import Advance, Moment, advance, finish, release
@@ -155,11 +155,10 @@ class Journal:
 
         Raises Fenced.
         """
-        events, head = await self._log.load(self.stream)
-        if is_fenced(events, self._epoch):
-            raise Fenced(f"{self.stream} was claimed by another executor")
-        state = fold(events)
+        state, head = await self._log.fold(self.stream, EXECUTIONS)
         assert state is not None
+        if is_fenced(state, self._epoch):
+            raise Fenced(f"{self.stream} was claimed by another executor")
         self.state, self._head, self._pending, self._deferred = state, head, [], ()
         moment = self._now()
         for run in self._pure_runs.values():

@@ -25,7 +25,7 @@ from playhead_executor.journal import Journal, Result
 from playhead_executor.work import Workshop
 from playhead_runtime.bus import Bus, BusUnavailable
 from playhead_runtime.clock import Clock
-from playhead_runtime.live import tell
+from playhead_runtime.live import tell, tell_chunk
 
 log = logging.getLogger("playhead.executor")
 
@@ -105,6 +105,16 @@ class Runner:
             effects = self._launch_pure(step)
             self._end_blocks(step.cancelled)
             tasks += (event for event in step.events if isinstance(event, BlockDispatched))
+            if step.is_cut_off:
+                if await self._commit():
+                    await send_tasks(self._bus, journal.state, tasks)
+                    for run in effects:
+                        self._effects.add(run.path)
+                        self._launch(run)
+                    # What was taken over is in the log alone.
+                    await journal.look_again()
+                tasks = []
+                continue
             state = journal.state
             if not state.is_ended and not state.running and self._time_left(SHORT_WAIT_SECONDS) is None:
                 journal.release()
@@ -214,10 +224,10 @@ class Runner:
         await step.recorded
 
     async def chunk(self, run: Run, index: int, content: Json) -> None:
-        """Tell who is listening a piece of what a block in flight is about to give."""
+        """Tell who listens a piece of what a block in flight is about to give."""
         state = self._journal.state
         chunk = Chunk(execution_id=state.execution_id, path=run.path, attempt=run.attempt, index=index, content=content)
-        await tell(self._bus, state.tenant, state.execution_id, [msgspec.json.encode(chunk)])
+        await tell_chunk(self._bus, state.tenant, chunk)
 
     def steps_of(self, path: BlockPath) -> Mapping[str, Json]:
         """The recorded steps of a block in flight."""

@@ -17,6 +17,7 @@ from playhead_engine.state import ExecutionState
 from playhead_executor.blocks.contract import BlockCall, BlockFailure, BlockRunner, Outcome, Progress
 from playhead_executor.journal import Result
 from playhead_executor.secrets import Secrets, redacted
+from playhead_executor.telling import Telling
 from playhead_runtime.ids import derived_id
 
 log = logging.getLogger("playhead.executor.blocks")
@@ -33,13 +34,14 @@ class Workshop:
     async def work(self, node: Node, run: Run, state: ExecutionState, progress: Progress) -> Result:
         """Run one block; whatever comes of it is its result. Only a cancel ends this with an exception."""
         began = perf_counter()
-        outcome, error, secrets = Outcome(None), None, None
+        outcome, error, secrets, telling = Outcome(None), None, None, None
         try:
             secrets = self._secrets.used_by(node)
             inputs = run.inputs
             if secrets is not None:
                 inputs = run_inputs(node, Place(node.body, run.path.removesuffix(node.id)), state, secrets)
-            outcome = await self._runner_of(node).run(_call(node, run, inputs, state.execution_id, progress))
+            telling = Telling(progress, secrets)
+            outcome = await self._runner_of(node).run(_call(node, run, inputs, state.execution_id, telling))
             # Measured as it is recorded: a reference can be longer than the secret for which it stands.
             outcome = Outcome(redacted(outcome.outputs, secrets), outcome.decision)
             size = len(msgspec.json.encode(outcome.outputs))
@@ -79,6 +81,7 @@ class Workshop:
             duration_ms=duration_ms,
             started_at=started_at,
             inputs=inputs,
+            streamed=None if telling is None else telling.summary(),
         )
 
     def _runner_of(self, node: Node) -> BlockRunner:

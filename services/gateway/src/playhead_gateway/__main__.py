@@ -1,5 +1,6 @@
 """`python -m playhead_gateway`: the HTTP door, until SIGTERM."""
 
+import asyncio
 import os
 import sys
 
@@ -9,10 +10,10 @@ from playhead_runtime.service import run_service
 from playhead_runtime.settings import read_settings
 
 
-def main() -> int:
-    """Run the gateway; returns the exit code of the process."""
-    return run_service(lambda stop: serve(read_settings(Settings, os.environ), stop))
+async def main(stop: asyncio.Event) -> None:
+    """Read the settings and serve until stopped."""
+    await serve(read_settings(Settings, os.environ), stop)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_service(main))

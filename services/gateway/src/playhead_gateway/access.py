@@ -5,6 +5,7 @@ there is nothing to guess. A revoked key may still be let in for `REMEMBER_SECON
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -34,6 +35,11 @@ SCOPES = (
     ADMIN,
 )
 """What a key may be allowed. `admin` holds all the others."""
+
+_OWN_SCOPE = re.compile(r"[a-z][a-z0-9_-]*(:[a-z0-9_-]+)+")
+"""Scopes that a team names itself, such as `refunds:approve`: pauses can be assigned to them."""
+_RESERVED = frozenset(scope.partition(":")[0] for scope in SCOPES)
+_CLI_AGENT = "playhead-cli"
 
 REMEMBER_SECONDS = 30.0
 _REMEMBER_KEYS = 10_000
@@ -65,10 +71,16 @@ class Caller(msgspec.Struct, frozen=True):
     tenant: TenantId
     name: str
     scopes: frozenset[str]
+    groups: frozenset[str] = frozenset()
+    channel: str = "http"
 
     @property
     def actor(self) -> Actor:
-        return Actor(kind="key", name=self.name, channel="http")
+        return Actor(kind="key", name=self.name, channel=self.channel)
+
+    @property
+    def is_operator(self) -> bool:
+        return ADMIN in self.scopes
 
     def check(self, wanted: tuple[str, ...]) -> None:
         """Raises ScopeMissing unless the key has one of the scopes."""
@@ -89,16 +101,17 @@ class Access:
 
         Raises Unauthorized, NotFromHere, or ReadModelsUnavailable when a key cannot be looked up.
         """
+        channel = "cli" if headers.get("user-agent", "").startswith(_CLI_AGENT) else "http"
         if self._open is not None:
             _check_from_here(headers)
-            return self._open
+            return msgspec.structs.replace(self._open, channel=channel)
         key = _key_of(headers)
         if key is None:
             raise Unauthorized("send an API key as `Authorization: Bearer <key>` or `X-API-Key: <key>`")
         caller = await self._look_up(sha256(key.encode(errors="replace")).digest())
         if caller is None:
             raise Unauthorized("this API key is not known, or was revoked")
-        return caller
+        return msgspec.structs.replace(caller, channel=channel)
 
     async def _look_up(self, key_hash: bytes) -> Caller | None:
         now = asyncio.get_running_loop().time()
@@ -106,7 +119,7 @@ class Access:
         if known is not None and now < known[1]:
             return known[0]
         row = await self._read_models.find_key(key_hash)
-        caller = None if row is None else Caller(TenantId(row[0]), row[1], frozenset(row[2]))
+        caller = None if row is None else Caller(TenantId(row[0]), row[1], frozenset(row[2]), frozenset(row[3]))
         if len(self._known) >= _REMEMBER_KEYS:
             self._known.clear()
         self._known[key_hash] = (caller, now + REMEMBER_SECONDS)
@@ -141,6 +154,7 @@ class NewKey(msgspec.Struct, frozen=True):
     tenant: str
     name: str
     scopes: tuple[str, ...]
+    groups: tuple[str, ...]
     created_at: datetime
 
 
@@ -151,22 +165,31 @@ class KeyInfo(msgspec.Struct, frozen=True):
     tenant: str
     name: str
     scopes: list[str]
+    groups: list[str]
     created_at: datetime
     revoked_at: datetime | None
 
 
-async def create_key(database_url: str, tenant: str, name: str, scopes: Iterable[str]) -> NewKey:
-    """Make a key of `tenant`; `name` is who it stands for in the log.
+async def create_key(
+    database_url: str, tenant: str, name: str, scopes: Iterable[str], groups: Iterable[str] = ()
+) -> NewKey:
+    """Make a key of `tenant`; `name` is who it stands for in the log. Scopes of a team's own are taken, too.
 
     Raises UnknownScope, or ReadModelsUnavailable when the database does not answer.
     """
     wanted = tuple(dict.fromkeys(scopes))
-    if unknown := [scope for scope in wanted if scope not in SCOPES]:
-        raise UnknownScope(f"{', '.join(unknown)}: scopes are {', '.join(SCOPES)}")
+    if unknown := [scope for scope in wanted if scope not in SCOPES and not _is_own(scope)]:
+        detail = f"{', '.join(unknown)}: scopes are {', '.join(SCOPES)}, or names of your own such as refunds:approve"
+        raise UnknownScope(detail)
     key_id, key = new_id(), "ph_" + token_urlsafe(32)
-    row = (key_id, tenant, name, sha256(key.encode()).digest(), list(wanted))
+    belongs = tuple(dict.fromkeys(groups))
+    row = (key_id, tenant, name, sha256(key.encode()).digest(), list(wanted), list(belongs))
     made = await _run(database_url, queries.ADD_KEY, row)
-    return NewKey(key_id, key, tenant, name, wanted, made[0][0])
+    return NewKey(key_id, key, tenant, name, wanted, belongs, made[0][0])
+
+
+def _is_own(scope: str) -> bool:
+    return _OWN_SCOPE.fullmatch(scope) is not None and scope.partition(":")[0] not in _RESERVED
 
 
 async def list_keys(database_url: str, tenant: str) -> list[KeyInfo]:

@@ -17,13 +17,15 @@ from playhead_eventlog import open_log
 from playhead_eventlog.migrations import is_current
 from playhead_gateway.access import Access
 from playhead_gateway.definitions import Definitions
+from playhead_gateway.errands import Errands
 from playhead_gateway.follow import Follows
 from playhead_gateway.problems import on_error
 from playhead_gateway.read_models import open_read_models
-from playhead_gateway.routes import events, executions, health, pauses, workflows
+from playhead_gateway.routes import events, executions, health, links, page, pauses, webhooks, workflows
 from playhead_gateway.routes.openapi import openapi_config
 from playhead_gateway.services import Services
 from playhead_gateway.settings import Settings
+from playhead_gateway.webhook_store import open_webhook_store
 from playhead_runtime.bus import connect_bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.extensions import custom_block_types
@@ -87,26 +89,42 @@ async def open_services(settings: Settings, traits: Mapping[str, BlockTraits]) -
     async with (
         open_log(settings.database_url, readers=8) as event_log,
         open_read_models(settings.database_url) as read_models,
+        open_webhook_store(settings.database_url) as webhook_store,
         connect_bus(settings.nats_url, "gateway", user=settings.nats_user, password=settings.nats_password) as bus,
     ):
-        clock = Clock()
-        yield Services(
+        clock, errands = Clock(), Errands()
+        services = Services(
             settings=settings,
             log=event_log,
             bus=bus,
             clock=clock,
             follows=Follows(event_log, bus),
+            errands=errands,
             definitions=Definitions(event_log, clock, traits, settings.limits()),
             read_models=read_models,
+            webhooks=webhook_store,
             access=Access(read_models, settings.open_tenant),
             checks={"bus": bus.check, "log": event_log.ping, "migrations": migrated},
         )
+        try:
+            yield services
+        finally:
+            await errands.finish()
 
 
 def build_app(services: Services) -> Litestar:
     """The ASGI application."""
     return Litestar(
-        [workflows.ROUTER, executions.ROUTER, pauses.ROUTER, events.ROUTER, health.ROUTER],
+        [
+            workflows.ROUTER,
+            executions.ROUTER,
+            pauses.ROUTER,
+            events.ROUTER,
+            webhooks.ROUTER,
+            health.ROUTER,
+            links.ROUTER,
+            page.ROUTER,
+        ],
         state=State({"services": services}, deep_copy=False),
         exception_handlers={Exception: on_error},
         openapi_config=openapi_config(version("playhead-gateway")),

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json, Mode
 from playhead_contracts.pointers import pointer
 from playhead_engine.variables import from_text
-from playhead_gateway.problems import BadRequest, InvalidRequest, NotSupportedYet, UnsupportedMediaType
+from playhead_gateway.problems import BadRequest, InvalidRequest, UnsupportedMediaType
 
 T = TypeVar("T", bound="Body")
 
@@ -36,7 +36,12 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class StartExecution(Body, frozen=True, kw_only=True):
     input: Json = None
-    mode: Mode = "sync"
+    mode: Mode | None = None
+    """How to answer; without it the headers `Accept` and `Prefer` say, and without these it is `sync`."""
+    follow: bool = False
+    """A stream goes on after a pause, to the end."""
+    cancel_on_disconnect: bool = False
+    """Should the client of a sync or stream call go away before there is a result, the execution is cancelled."""
     outputs: tuple[str, ...] | None = None
     variables: dict[str, Json] = {}
     version: int | None = None
@@ -50,18 +55,59 @@ class Cancel(Body, frozen=True, kw_only=True):
 
 
 class Rerun(Body, frozen=True, kw_only=True):
-    from_block: str
+    """What to run again: from these blocks or iterations, and what a changed input, variable or definition touches.
+
+    `override` says what blocks give, in place of what they gave; `plan_digest` is that of the plan that was seen.
+    """
+
+    from_block: str | tuple[str, ...] = ()
+    until_block: str | None = None
     input: Json | UnsetType = UNSET
+    variables: dict[str, Json] | UnsetType = UNSET
+    override: dict[str, Json] = {}
     at_version: int | None = None
     definition: Literal["same", "latest"] = "same"
     early_cutoff: bool = False
     dry_run: bool = False
-    mode: Mode = "sync"
+    plan_digest: str | None = None
+    mode: Mode | None = None
+    follow: bool = False
+    cancel_on_disconnect: bool = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (self.from_block,) if isinstance(self.from_block, str) else self.from_block
 
 
 class ResumePause(Body, frozen=True, kw_only=True):
-    input: dict[str, Json]
+    """An answer. `mode` is how to tell what comes of it; as the execution was started, if not said."""
+
+    input: dict[str, Json] = {}
+    action: str | None = None
+    comment: str | None = None
     digest: str | None = None
+    mode: Mode | None = None
+
+
+class ExtendPause(Body, frozen=True, kw_only=True):
+    """More time: until a moment, or a duration such as `2d` from now on."""
+
+    expires_at: datetime | None = None
+    expires_in: str | None = None
+    reason: str | None = None
+
+
+class DelegatePause(Body, frozen=True, kw_only=True):
+    to: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    reason: str | None = None
+
+
+class IssueLink(Body, frozen=True, kw_only=True):
+    """For whom a link is (`for`: whoever holds it, if not said), in which groups they are, and how long it works."""
+
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = msgspec.field(default=None, name="for")
+    groups: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=200)], ...], msgspec.Meta(max_length=20)] = ()
+    expires_in: str | None = None
 
 
 class Approvals(Body, frozen=True, kw_only=True):
@@ -70,19 +116,21 @@ class Approvals(Body, frozen=True, kw_only=True):
 
 
 class Approval(Body, frozen=True, kw_only=True):
-    """`input` is the whole answer; without it the answer is `approved` and `reason`."""
+    """`input` is the whole answer; without it that is `approved` and `reason`. `action` names another decision."""
 
     pause_id: str | None = None
     tool_call_id: str | None = None
-    approved: bool
+    approved: bool | None = None
+    action: str | None = None
     reason: str | None = None
+    comment: str | None = None
     input: dict[str, Json] | None = None
     digest: str | None = None
 
     def answer(self) -> dict[str, Json]:
         if self.input is not None:
             return self.input
-        said: dict[str, Json] = {"approved": self.approved}
+        said: dict[str, Json] = {} if self.approved is None else {"approved": self.approved}
         return said if self.reason is None else said | {"reason": self.reason}
 
 
@@ -90,7 +138,7 @@ def read_body(body: bytes, kind: type[T], content_type: str | None = "applicatio
     """The body as `kind`; none at all reads as `{}`.
 
     Raises BadRequest for what is not JSON (with its place), InvalidRequest for JSON that `kind` does not take,
-    UnsupportedMediaType for another content type, and NotSupportedYet.
+    UnsupportedMediaType for another content type.
     """
     if not body:
         body = b"{}"
@@ -104,10 +152,6 @@ def read_body(body: bytes, kind: type[T], content_type: str | None = "applicatio
         raise BadRequest(f"the body is not valid JSON: {_placed(str(exc), body)}") from exc
     except RecursionError as exc:
         raise BadRequest("the body is nested too deeply") from exc
-    if getattr(found, "early_cutoff", False):
-        raise NotSupportedYet(
-            "early_cutoff is not supported yet", errors=[Fault(pointer("early_cutoff"), "not supported yet")]
-        )
     return found
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from playhead_contracts.canonical import canonical_document
 from playhead_contracts.errors import VersionConflict
 from playhead_contracts.events import Actor, Json, NewEvent, WorkflowPublished
 from playhead_contracts.ids import TOKEN_PATTERN, EventId, TenantId, WorkflowId, workflow_stream
@@ -76,6 +77,7 @@ class Definitions:
         the newest. Raises InvalidDocument and LogUnavailable.
         """
         document = documents.parse(raw, self.custom, self.limits)
+        raw = canonical_document(raw)
         workflow_id, digest = WorkflowId(document.id), digest_of(raw)
         stream = workflow_stream(tenant, workflow_id)
         while True:

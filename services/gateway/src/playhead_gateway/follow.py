@@ -19,6 +19,7 @@ from playhead_contracts.commands import Chunk
 from playhead_contracts.events import TERMINAL, ExecutionPaused
 from playhead_contracts.ids import ExecutionId, TenantId, execution_stream
 from playhead_eventlog import EventLog
+from playhead_gateway.chunk_shelf import CHUNK_TYPE, read_chunk
 from playhead_gateway.problems import Stopping
 from playhead_runtime.bus import Bus, Message, Subscription
 
@@ -38,9 +39,7 @@ class Fact(NamedTuple):
     version: int
     type: str
     frame: bytes
-
-
-CHUNK_TYPE = "block.chunk"
+    chunk: Chunk | None = None
 
 
 class _Head(msgspec.Struct):
@@ -49,7 +48,6 @@ class _Head(msgspec.Struct):
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
-_decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
 class Follows:
@@ -59,11 +57,15 @@ class Follows:
         self.log = log
         self.bus = bus
         self.is_stopping = False
-        self._open: set[Follow] = set()
+        self._open: set[Follow | News] = set()
 
     def open(self, tenant: TenantId, execution_id: ExecutionId) -> "Follow":
         """A follower of this execution; it listens from `async with` on."""
         return Follow(self, tenant, execution_id)
+
+    def news(self, subject: str) -> "News":
+        """Wakes whoever reads the log when something is told on a subject; it listens from `async with` on."""
+        return News(self, subject)
 
     def stop(self) -> None:
         """End all followers, and those that come: `Stopping` is raised in them."""
@@ -71,10 +73,10 @@ class Follows:
         for follow in self._open:
             follow.wake()
 
-    def add(self, follow: "Follow") -> None:
+    def add(self, follow: "Follow | News") -> None:
         self._open.add(follow)
 
-    def remove(self, follow: "Follow") -> None:
+    def remove(self, follow: "Follow | News") -> None:
         self._open.discard(follow)
 
 
@@ -152,14 +154,16 @@ class Follow:
         waiting, self._waiting = self._waiting, []
         self._news.clear()
         taken: list[Fact] = []
-        for fact in waiting:
+        for number, fact in enumerate(waiting):
             if fact.version == version + 1:
                 version = fact.version
                 taken.append(fact)
             elif fact.version == 0:
                 taken.append(fact)
             elif fact.version > version:
+                # What comes after the gap, chunks as well, waits until the log has told what is missing.
                 self._is_missing = True
+                self._waiting = waiting[number:]
                 break
         return taken
 
@@ -186,13 +190,59 @@ class Follow:
         self._news.set()
 
 
+class News:
+    """That something was told on a subject of the bus; not what. Made by `Follows.news`."""
+
+    def __init__(self, owner: Follows, subject: str):
+        self._owner = owner
+        self._subject = subject
+        self._is_there = asyncio.Event()
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> Self:
+        self._owner.add(self)
+        self._forget = self._owner.bus.on_reconnect(self.wake)
+        try:
+            self._subscription = await self._owner.bus.listen(self._subject, self._on_message)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._forget()
+        self._owner.remove(self)
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+
+    def clear(self) -> None:
+        """What has come until now is known."""
+        self._is_there.clear()
+
+    def wake(self) -> None:
+        """Make a waiting reader look at once."""
+        self._is_there.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something comes, or after so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_there.wait()
+        except TimeoutError:
+            return
+
+    async def _on_message(self, _: Message) -> None:
+        self._is_there.set()
+
+
 def _heard(frame: bytes) -> Fact | None:
-    """What one line on the live bus says. Workers in any language send chunks: what is none is passed over."""
+    """What one line on the live bus says; None for what is neither fact nor chunk."""
     try:
         head = _decode_head(frame)
-        if head.version:
-            return Fact(head.version, head.type, frame)
-        # Written anew, so that it is one line whatever the worker's JSON looks like.
-        return Fact(0, CHUNK_TYPE, msgspec.json.encode(_decode_chunk(frame)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if head.version:
+        return Fact(head.version, head.type, frame)
+    chunk = read_chunk(frame)
+    # Written anew when it is told, so that it is one line whatever the worker's JSON looks like.
+    return None if chunk is None else Fact(0, CHUNK_TYPE, b"", chunk)

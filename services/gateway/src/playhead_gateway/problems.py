@@ -64,10 +64,6 @@ class InvalidRequest(InvalidInput):
     problem, title = "invalid-request", "The request is not one that this call takes"
 
 
-class NotSupportedYet(InvalidInput):
-    problem, title = "not-supported-yet", "This is not supported yet"
-
-
 class PassedOn(PlayheadError):
     """Another service refused, and its problem document is the answer, as it is."""
 

@@ -63,6 +63,21 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
 
 
+class LineageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution in the tree of its forks. `children` are those that its blocks started, the first ones of them."""
+
+    execution_id: str
+    workflow_id: str
+    version: int
+    status: str
+    created_at: datetime
+    source: str | None
+    source_version: int | None
+    from_block: str | None
+    parent: str | None
+    children: list[str]
+
+
 class InstanceRow(msgspec.Struct, frozen=True, kw_only=True):
     """A block instance. `ordinal` is the version at which it first appeared, `version` that of its last event."""
 
@@ -87,7 +102,7 @@ class InstanceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PauseRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A pause in the inbox."""
+    """A pause in the inbox. `assignees` are those who may answer now; nobody named means whoever may answer pauses."""
 
     pause_id: str
     execution_id: str
@@ -97,14 +112,31 @@ class PauseRow(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     form: msgspec.Raw | None
     show: msgspec.Raw | None
+    actions: msgspec.Raw | None
     assignees: list[str]
+    votes: int
+    votes_needed: int | None
+    escalations: int
     digest: str
     requested_at: datetime
     expires_at: datetime | None
     answer: msgspec.Raw | None
+    action: str | None
+    comment: str | None
     resolved_by: msgspec.Raw | None
     resolved_at: datetime | None
     reason: str | None
+
+
+class PauseCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many pauses there are, of those that a list is about, by status; and when the first open one is due."""
+
+    open: int = 0
+    answered: int = 0
+    closed: int = 0
+    expired: int = 0
+    due_within_a_day: int = 0
+    next_due: datetime | None = None
 
 
 class WorkflowRow(msgspec.Struct, frozen=True):
@@ -130,9 +162,15 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PauseFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which pauses: None means any."""
+
     workflow: str | None = None
+    execution: str | None = None
     status: str | None = None
     assignee: str | None = None
+    names: list[str] | None = None
+    """Those that are for one of these, or for everybody."""
+    due_before: datetime | None = None
 
 
 Place = tuple[datetime, str]
@@ -145,10 +183,10 @@ class ReadModels:
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]]):
         self._pool = pool
 
-    async def find_key(self, key_hash: bytes) -> tuple[str, str, list[str]] | None:
-        """Tenant, name and scopes of a key that is not revoked."""
+    async def find_key(self, key_hash: bytes) -> tuple[str, str, list[str], list[str]] | None:
+        """Tenant, name, scopes and groups of a key that is not revoked."""
         rows = await self._fetch(queries.FIND_KEY, (key_hash,))
-        return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+        return (rows[0][0], rows[0][1], rows[0][2], rows[0][3]) if rows else None
 
     async def workflows(self, tenant: str, after: str, limit: int) -> list[WorkflowRow]:
         """Workflows by id, from behind `after` on."""
@@ -162,10 +200,24 @@ class ReadModels:
         parameters = msgspec.structs.asdict(wanted) | _page(tenant, before, limit)
         return [_execution_row(row) for row in await self._fetch(queries.LIST_EXECUTIONS, parameters)]
 
+    async def lineage(self, tenant: str, execution_id: str, children: int, limit: int) -> list[LineageRow]:
+        """The tree of forks that an execution is in: the way from its root to it first, then the others by depth."""
+        parameters = {"tenant": tenant, "execution_id": execution_id, "children": children, "limit": limit}
+        names = LineageRow.__struct_fields__
+        rows = await self._fetch(queries.LINEAGE, parameters)
+        return [LineageRow(**dict(zip(names, row, strict=True))) for row in rows]
+
     async def pauses(self, tenant: str, wanted: PauseFilter, before: Place | None, limit: int) -> list[PauseRow]:
         """Newest first, from behind the row at `before` on."""
         parameters = msgspec.structs.asdict(wanted) | _page(tenant, before, limit)
         return [_pause_row(row) for row in await self._fetch(queries.LIST_PAUSES, parameters)]
+
+    async def count_pauses(self, tenant: str, wanted: PauseFilter) -> PauseCounts:
+        """How many there are, whatever their status."""
+        rows = await self._fetch(queries.COUNT_PAUSES, msgspec.structs.asdict(wanted) | {"tenant": tenant})
+        counts = {str(status): int(count) for status, count, _, _ in rows}
+        due, first = next(((int(soon), at) for status, _, soon, at in rows if status == "open"), (0, None))
+        return PauseCounts(**counts, due_within_a_day=due, next_due=first)
 
     async def pause(self, tenant: str, pause_id: str) -> PauseRow | None:
         """One pause, as far as the read model knows."""
@@ -289,8 +341,8 @@ def _instance_row(row: TupleRow) -> InstanceRow:
 
 def _pause_row(row: TupleRow) -> PauseRow:
     (
-        pause_id, execution_id, workflow_id, path, status, message, form, show, assignees, digest, requested_at,
-        expires_at, answer, resolved_by, resolved_at, reason,
+        pause_id, execution_id, workflow_id, path, status, message, form, show, actions, asked, votes, votes_needed,
+        escalations, digest, requested_at, expires_at, answer, action, comment, resolved_by, resolved_at, reason,
     ) = row  # fmt: skip
     return PauseRow(
         pause_id=pause_id,
@@ -301,11 +353,17 @@ def _pause_row(row: TupleRow) -> PauseRow:
         message=message,
         form=_raw(form),
         show=_raw(show),
-        assignees=assignees or [],
+        actions=_raw(actions),
+        assignees=asked,
+        votes=votes,
+        votes_needed=votes_needed,
+        escalations=escalations,
         digest=digest,
         requested_at=requested_at,
         expires_at=expires_at,
         answer=_raw(answer),
+        action=action,
+        comment=comment,
         resolved_by=_raw(resolved_by),
         resolved_at=resolved_at,
         reason=reason,

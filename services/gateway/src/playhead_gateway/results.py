@@ -1,15 +1,18 @@
 """What an execution has come to, as the body that callers get: a pure function of its state and its graph."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from playhead_contracts.events import BlockError, Json
-from playhead_contracts.ids import BlockPath
+from playhead_contracts.events import BlockError, Json, PauseAction, Quorum
+from playhead_contracts.ids import BlockPath, PauseId
+from playhead_contracts.workflow import Block
 from playhead_engine.graph import Graph
+from playhead_engine.pauses import asked_now
+from playhead_engine.pauses.answering import actions_of
 from playhead_engine.state import BlockState, BlockStatus, ExecutionState, ExecutionStatus, PauseState
 from playhead_gateway.read_models import Counts
 
@@ -49,7 +52,12 @@ class OpenPause(msgspec.Struct, frozen=True):
     message: str
     form: dict[str, Json] | None
     show: dict[str, Json]
+    labels: dict[str, str]
+    actions: tuple[PauseAction, ...]
     assignees: tuple[str, ...]
+    """Who may answer now; nobody named means whoever may answer pauses."""
+    quorum: Quorum | None
+    votes: int
     digest: str
     requested_at: datetime
     expires_at: datetime | None
@@ -63,7 +71,10 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """The body of an execution. `version` is that of the workflow."""
+    """The body of an execution. `version` is that of the workflow.
+
+    `outputs` has, until the execution has ended, only what is completed; then all that are wanted, with their status.
+    """
 
     execution_id: str
     workflow_id: str
@@ -80,17 +91,34 @@ class Result(msgspec.Struct, kw_only=True):
     metadata: Metadata
 
 
-def result_of(state: ExecutionState, graph: Graph, children: Sequence[ExecutionState] = ()) -> Result:
+class Forked(Result, kw_only=True):
+    """The body of a fork, with the plan that it follows."""
+
+    plan: Json
+
+
+def result_of(
+    state: ExecutionState,
+    graph: Graph,
+    children: Sequence[ExecutionState] = (),
+    *,
+    only: Collection[PauseId] | None = None,
+) -> Result:
     """The result so far. `outputs` are of the blocks asked for, or of those that nothing follows.
 
-    `children` are the child executions that ask people something.
+    `children` are the child executions that ask people something; of all open pauses, `only` these are told, if given.
     """
     outputs = {
-        path: _output(path, graph, state.blocks.get(path))
+        path: _output(path, graph, block)
         for path in map(BlockPath, state.outputs_asked or graph.terminals)
-        if path in graph.nodes
+        if path in graph.nodes and _is_told(block := state.blocks.get(path), is_ended=state.is_ended)
     }
-    open_pauses = [_open_pause(each, pause) for each in (state, *children) for pause in each.open_pauses()]
+    open_pauses = [
+        _open_pause(each, pause)
+        for each in (state, *children)
+        for pause in each.open_pauses()
+        if only is None or pause.pause_id in only
+    ]
     return Result(
         execution_id=state.execution_id,
         workflow_id=state.workflow_id,
@@ -112,13 +140,27 @@ def result_of(state: ExecutionState, graph: Graph, children: Sequence[ExecutionS
     )
 
 
+def with_plan(result: Result, state: ExecutionState) -> Result:
+    """The result, and the plan if the execution is a fork."""
+    return result if state.plan is None else Forked(**msgspec.structs.asdict(result), plan=state.plan)
+
+
+def display_name_of(path: BlockPath, block: Block) -> str:
+    """What people call a block."""
+    return block.display_name or path
+
+
+def _is_told(block: BlockState | None, *, is_ended: bool) -> bool:
+    return is_ended or (block is not None and block.status is BlockStatus.COMPLETED)
+
+
 def _output(path: BlockPath, graph: Graph, block: BlockState | None) -> BlockOutput:
     definition = graph.nodes[path].block
     return BlockOutput(
         type=definition.type,
         status="pending" if block is None else block.status,
         content=None if block is None else block.outputs,
-        display_name=definition.display_name or path,
+        display_name=display_name_of(path, definition),
     )
 
 
@@ -150,7 +192,11 @@ def _open_pause(state: ExecutionState, pause: PauseState) -> OpenPause:
         message=pause.message,
         form=pause.form,
         show=pause.show,
-        assignees=pause.assignees,
+        labels=pause.labels,
+        actions=tuple(actions_of(pause).values()),
+        assignees=asked_now(pause),
+        quorum=pause.quorum,
+        votes=len(pause.votes),
         digest=pause.digest,
         requested_at=pause.requested_at,
         expires_at=pause.expires_at,

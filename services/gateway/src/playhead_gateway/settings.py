@@ -8,6 +8,7 @@ import msgspec
 
 from playhead_contracts.ids import TOKEN_PATTERN
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
+from playhead_runtime.links import LinkSettings
 from playhead_runtime.settings import BadSetting, BusSettings, DatabaseSettings
 
 Token = Annotated[str, msgspec.Meta(pattern=TOKEN_PATTERN)]
@@ -24,7 +25,7 @@ def is_loopback(host: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(BusSettings, DatabaseSettings):
+class Settings(BusSettings, DatabaseSettings, LinkSettings):
     """Where the gateway listens, what it talks to, and its limits.
 
     Raises BadSetting when it is made with an open tenant on an address that others can reach.
@@ -43,11 +44,18 @@ class Settings(BusSettings, DatabaseSettings):
     stop_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 5
     """How long requests in flight may take once the process is told to stop."""
 
+    @property
+    def base_url(self) -> str:
+        """How people reach this gateway."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
     def limits(self) -> Limits:
         """What a document may be that is published here."""
         return Limits(max_document_bytes=self.max_document_bytes, max_blocks=self.max_blocks, max_depth=self.max_depth)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.open_tenant is not None and not is_loopback(self.host):
             raise BadSetting(
                 "PLAYHEAD_OPEN_TENANT",

@@ -6,6 +6,8 @@ import logging
 from faststream.nats import NatsBroker
 
 from playhead_eventlog import open_log
+from playhead_hitl.handlers import Hitl
+from playhead_hitl.notifying import notifying
 from playhead_hitl.settings import Settings
 from playhead_hitl.subscribers import subscribe
 from playhead_runtime.bus import connect_bus
@@ -21,7 +23,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         open_log(settings.database_url) as event_log,
         connect_bus(settings.nats_url, "hitl") as bus,
-        health_server(settings.health_host, settings.health_port, {"bus": bus.check, "log": event_log.ping}),
+        notifying(settings, event_log, bus, Clock()) as told,
+        health_server(settings.health_host, settings.health_port, {"bus": bus.check, "log": event_log.ping, **told}),
     ):
         await provision(bus)
         broker = NatsBroker(
@@ -33,7 +36,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
         )
-        subscribe(broker, event_log, bus, Clock())
+        subscribe(broker, Hitl(event_log, bus, Clock()))
         await broker.start()
         log.info("hitl ready")
         try:

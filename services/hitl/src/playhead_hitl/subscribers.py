@@ -1,46 +1,69 @@
 """What comes over the bus: decode, call one handler, answer."""
 
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 from faststream import AckPolicy
 from faststream.nats import NatsBroker, NatsMessage
 
 from playhead_contracts import subjects
-from playhead_contracts.commands import AnswerPause, Rejected
+from playhead_contracts.commands import (
+    AnswerPause,
+    DelegatePause,
+    ExtendPause,
+    PauseAnswered,
+    PauseChanged,
+    Rejected,
+)
 from playhead_contracts.errors import PlayheadError
 from playhead_contracts.problems import problem_of
-from playhead_eventlog import EventLog
-from playhead_hitl.handlers import answer_pause
-from playhead_runtime.bus import Bus
-from playhead_runtime.clock import Clock
+from playhead_hitl.handlers import Hitl, answer_pause, delegate_pause, extend_pause
 
 log = logging.getLogger("playhead.hitl")
 
 QUEUE = "hitl"
 
+Request = TypeVar("Request", AnswerPause, ExtendPause, DelegatePause)
 
-def subscribe(broker: NatsBroker, event_log: EventLog, bus: Bus, clock: Clock) -> None:
-    """Serve the requests of `subjects.ANSWER_REQUESTS`; any number of hitl services share them.
+
+def subscribe(broker: NatsBroker, hitl: Hitl) -> None:
+    """Serve the requests about pauses; any number of hitl services share them.
 
     Core NATS: nothing to ack. A caller that gets no reply asks again, and a repeated answer is told that it stands.
     """
+    _serve(broker, subjects.ANSWER_REQUESTS, AnswerPause, lambda command: answer_pause(command, hitl))
+    _serve(broker, subjects.EXTEND_REQUESTS, ExtendPause, lambda command: extend_pause(command, hitl))
+    _serve(broker, subjects.DELEGATE_REQUESTS, DelegatePause, lambda command: delegate_pause(command, hitl))
 
-    @broker.subscriber(subjects.ANSWER_REQUESTS, queue=QUEUE, ack_policy=AckPolicy.MANUAL, decoder=_as_it_is)
-    async def on_answer(body: bytes) -> bytes:  # pyright: ignore[reportUnusedFunction]
+
+def _serve(
+    broker: NatsBroker,
+    subject: str,
+    kind: type[Request],
+    handle: Callable[[Request], Awaitable[PauseAnswered | PauseChanged]],
+) -> None:
+    @broker.subscriber(subject, queue=QUEUE, ack_policy=AckPolicy.MANUAL, decoder=_as_it_is)
+    async def on_request(body: bytes) -> bytes:  # pyright: ignore[reportUnusedFunction]
         try:
-            command = msgspec.json.decode(body, type=AnswerPause)
-            answered = await answer_pause(command, event_log, bus, clock)
+            command = msgspec.json.decode(body, type=kind)
+            done = await handle(command)
         except PlayheadError as refusal:
             problem = problem_of(refusal)
             if problem.status >= 500:
-                log.error("answer not taken", extra={"problem": problem.kind, "reason": str(refusal)})
+                log.error("request not taken", extra={"problem": problem.kind, "reason": str(refusal)})
             return msgspec.json.encode(Rejected(problem=problem.encode().decode(), status=problem.status))
         log.info(
-            "pause answered",
-            extra={"pause_id": command.pause_id, "version": answered.version, "repeated": answered.repeated},
+            "request taken",
+            extra={
+                "kind": kind.__name__,
+                "pause_id": command.pause_id,
+                "version": done.version,
+                "repeated": done.repeated,
+            },
         )
-        return msgspec.json.encode(answered)
+        return msgspec.json.encode(done)
 
 
 async def _as_it_is(message: NatsMessage) -> bytes:

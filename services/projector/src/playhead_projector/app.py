@@ -5,6 +5,7 @@ import logging
 
 from playhead_eventlog import open_log, open_tail
 from playhead_projector.courier import Courier
+from playhead_projector.extensions import every_projection, installed
 from playhead_projector.projector import Projector
 from playhead_projector.relay import Relay
 from playhead_projector.settings import Settings
@@ -30,7 +31,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         open_tail(event_log, url) as courier_tail,
         connect_bus(settings.nats_url, "projector", user=settings.nats_user, password=settings.nats_password) as bus,
     ):
-        projector = Projector(event_log, projector_tail, url)
+        projector = Projector(event_log, projector_tail, url, every_projection(), installed().faults)
         relay = Relay(event_log, relay_tail, bus, url, lambda: provision_events(bus, settings.stream_replicas))
         courier = Courier(event_log, courier_tail, bus, url, Clock())
         checks = {
@@ -43,6 +44,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with health_server(settings.health_host, settings.health_port, checks), asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(projector.run(), name="projector"),
+                group.create_task(projector.snapshotting.run(), name="snapshots"),
                 group.create_task(relay.run(), name="relay"),
                 group.create_task(courier.run(), name="courier"),
             ]

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from playhead_contracts.errors import Corrupt
-from playhead_contracts.events import Event, PauseExpired, PauseRequested, PauseResolved
+from playhead_contracts.events import PAUSE_FACTS, Event
 from playhead_contracts.ids import BlockPath, PauseId, StreamId
 from playhead_engine.folding import create, evolve, fold
 from playhead_engine.instances import changed_by
@@ -59,6 +59,8 @@ class Changes(msgspec.Struct, frozen=True):
     executions: list[Change]
     workflows: list[Event]
     """The events of workflow streams, as they are."""
+    events: list[Event]
+    """Those of executions, as they are, with large values and reused outputs filled in."""
 
 
 class Folding:
@@ -91,7 +93,7 @@ class Folding:
             self._fold(event, touched)
         self._forget_idle(touched)
         of_workflows = [event for event in events if event.envelope.stream_id.startswith("workflow:")]
-        return Changes(list(touched.values()), of_workflows)
+        return Changes(list(touched.values()), of_workflows, of_executions)
 
     async def _load(self, events: list[Event]) -> None:
         first: dict[StreamId, int] = {}
@@ -127,7 +129,7 @@ class Folding:
         evolve(state, data, envelope.version, envelope.recorded_at, envelope.actor)
         for path in changed:
             _note(change, path, envelope.version)
-        if isinstance(data, PauseRequested | PauseResolved | PauseExpired):
+        if isinstance(data, PAUSE_FACTS):
             change.pauses[data.pause_id] = None
 
     def _forget_idle(self, touched: dict[StreamId, Change]) -> None:

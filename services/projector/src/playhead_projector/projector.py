@@ -11,29 +11,33 @@ its checkpoint is moved (by a rebuild) and at the next start.
 
 One process writes, the holder of an advisory lock of the database; the others stand by. The lock belongs to the very
 connection that writes, so who loses one loses the other.
+
+A table that an older version of its projection wrote, or that has another shape, is not written to: it is built anew
+beside, in the background, while it can be read and the others go on, and then swapped in. A table that a newer version
+wrote is left alone: this process is the old one. It stands aside now and then, so that a newer one may take over.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
-import psycopg
 
 from playhead_contracts.errors import Corrupt, Unavailable
 from playhead_eventlog import EventLog, RawEvent, Tail
 from playhead_projector.batches import Appetite, pause_after
 from playhead_projector.folding import Folding
 from playhead_projector.projections import ALL, Projection
-from playhead_projector.store import PROJECTOR_LOCK, Checkpoint, CheckpointMoved, Store, open_store
+from playhead_projector.rebuild import renew
+from playhead_projector.snapshotting import Snapshotting
+from playhead_projector.store import AWAY, PROJECTOR_LOCK, Checkpoint, CheckpointMoved, Store, open_store
 
 log = logging.getLogger("playhead.projector")
 
-AWAY = (Unavailable, psycopg.OperationalError, psycopg.InternalError)
-"""The database cannot do it now; an internal error is what a replica says that is not the primary yet."""
-
 TRY_AGAIN_SECONDS = 1.0
+"""Longer than who stands by takes to look whether it may write: a writer that stands aside makes way."""
+STAND_ASIDE_SECONDS = 5.0
 MAX_EVENTS = 2000
 """Of one batch. Larger ones gain nothing (see `bench rebuild`) and hold more in memory."""
 
@@ -54,42 +58,63 @@ class Halt(msgspec.Struct, frozen=True):
 
 
 class Projector:
-    """One of any number; one at a time writes. `tail` must not be shared."""
+    """One of any number; one at a time writes. `tail` must not be shared.
 
-    def __init__(self, event_log: EventLog, tail: Tail, url: str, projections: Sequence[Projection] = ALL):
+    `faults`: what is wrong with projections that could not even be loaded, by name.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        tail: Tail,
+        url: str,
+        projections: Sequence[Projection] = ALL,
+        faults: Mapping[str, str] | None = None,
+    ):
         self._log = event_log
         self._tail = tail
         self._url = url
         self._projections = projections
         self._folding = Folding(event_log)
+        self.snapshotting = Snapshotting(event_log.snapshots)
+        """To be run beside the projector."""
         self._appetite = Appetite(MAX_EVENTS)
         self._waits_for: str | None = None
+        self._faults = dict(faults or {})
+        self._renewal: asyncio.Task[None] | None = None
+        self._stale: dict[str, Projection] = {}
+        self._said: set[tuple[str, int]] = set()
         self.is_writer = False
         self.halted: dict[str, Halt] = {}
+        self.aside: dict[str, Halt] = {}
+        """Those whose table another version wrote: being rebuilt, or left to a newer process."""
 
     async def run(self) -> None:
         """Follow the log, for ever. While the database is away, wait for it."""
+        for name, reason in self._faults.items():
+            log.error("projection cannot be loaded", extra={"projection": name, "reason": reason})
         while True:
             try:
                 async with open_store(self._url) as store:
                     self._waits_for = None
                     await self._win(store)
-                    log.info("projector writes")
+                    log.log(logging.DEBUG if self._said else logging.INFO, "projector writes")
                     await self._follow(store)
             except AWAY as exc:
                 self._say_once(str(exc).strip())
             finally:
                 self.is_writer = False
                 self._folding.forget()
+                await self._stop_renewing()
             await asyncio.sleep(TRY_AGAIN_SECONDS)
 
     async def check(self) -> None:
         """Raises ProjectionStopped, naming every projection that stopped, where and why, or ProjectorWaits. A projector
         that stands by is well.
         """
-        if self.halted:
-            stopped = (f"{name} stopped: {halt.reason}" for name, halt in sorted(self.halted.items()))
-            raise ProjectionStopped("; ".join(stopped))
+        reasons = self._faults | {name: halt.reason for name, halt in self.halted.items()}
+        if reasons:
+            raise ProjectionStopped("; ".join(f"{name} stopped: {reason}" for name, reason in sorted(reasons.items())))
         if self._waits_for is not None:
             raise ProjectorWaits(self._waits_for)
 
@@ -103,21 +128,26 @@ class Projector:
         self.is_writer = True
 
     async def _follow(self, store: Store) -> None:
-        await store.create(self._projections)
+        """Until a newer process should be let in."""
+        refused = await store.create(self._projections)
         self.halted.clear()
+        self.aside.clear()
         checkpoints = await store.checkpoints(self._projections)
         for projection in self._projections:
-            try:
-                await store.check_shape(projection)
-            except Corrupt as exc:
-                self._halt(projection, checkpoints[projection.name], str(exc))
-        while True:
+            if projection.name in refused:
+                self._halt(projection, checkpoints[projection.name], refused[projection.name])
+            elif not await store.has_columns(projection):
+                self._put_aside(projection, checkpoints[projection.name])
+        loop = asyncio.get_running_loop()
+        until = loop.time() + STAND_ASIDE_SECONDS
+        while loop.time() < until or not self._is_older():
             await self._round(store)
 
     async def _round(self, store: Store) -> None:
         """One batch for each group of projections that are at the same position."""
         checkpoints = await store.checkpoints(self._projections)
         groups = self._groups(checkpoints)
+        self._renew_stale()
         match sorted(groups, reverse=True):
             case []:
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
@@ -139,12 +169,70 @@ class Projector:
         groups: dict[int, list[Projection]] = {}
         for projection in self._projections:
             checkpoint = checkpoints[projection.name]
-            halt = self.halted.get(projection.name)
-            if halt is not None and halt.at == checkpoint:
-                continue
-            self.halted.pop(projection.name, None)
-            groups.setdefault(checkpoint.position, []).append(projection)
+            if not self._is_held(projection, checkpoint):
+                groups.setdefault(checkpoint.position, []).append(projection)
         return groups
+
+    def _is_held(self, projection: Projection, checkpoint: Checkpoint) -> bool:
+        for held in (self.halted, self.aside):
+            halt = held.get(projection.name)
+            if halt is not None and halt.at == checkpoint:
+                return True
+            held.pop(projection.name, None)
+        if not checkpoint.fits(projection):
+            self._put_aside(projection, checkpoint)
+        return projection.name in self.aside
+
+    def _put_aside(self, projection: Projection, checkpoint: Checkpoint) -> None:
+        versions = {"projection": projection.name, "made_by": checkpoint.version, "this": projection.version}
+        said = projection.name, checkpoint.version
+        self.aside[projection.name] = Halt(checkpoint, f"made by version {checkpoint.version}")
+        if checkpoint.version <= projection.version:
+            log.info("projection is rebuilt, its table is of another version", extra=versions)
+            self._stale[projection.name] = projection
+        elif said not in self._said:
+            self._said.add(said)
+            log.warning("projector stands aside, a newer version made the table", extra=versions)
+
+    def _is_older(self) -> bool:
+        """Whether a newer process than this one has been here."""
+        return any(
+            held.at.version > projection.version
+            for projection in self._projections
+            if (held := self.aside.get(projection.name)) is not None
+        )
+
+    # -- building anew, beside
+
+    def _renew_stale(self) -> None:
+        if self._stale and (self._renewal is None or self._renewal.done()):
+            stale, self._stale = list(self._stale.values()), {}
+            self._renewal = asyncio.create_task(self._renew(stale), name="rebuild")
+
+    async def _renew(self, stale: Sequence[Projection]) -> None:
+        try:
+            failed = await self._renewed(stale)
+        except Exception as exc:  # noqa: BLE001 - as in `_advance`
+            failed = {projection.name: str(exc) for projection in stale}
+        for projection in stale:
+            held = self.aside.get(projection.name)
+            if held is not None and projection.name in failed:
+                self._halt(projection, held.at, f"it cannot be rebuilt: {failed[projection.name]}")
+
+    async def _renewed(self, stale: Sequence[Projection]) -> dict[str, str]:
+        while True:
+            try:
+                return await renew(self._log, self._url, stale)
+            except AWAY as exc:
+                log.warning("rebuild waits", extra={"reason": str(exc).strip()})
+            await asyncio.sleep(TRY_AGAIN_SECONDS)
+
+    async def _stop_renewing(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
+            self._renewal = None
+        self._stale.clear()
 
     async def _advance(self, store: Store, group: Sequence[Projection], start: int, batch: Sequence[RawEvent]) -> None:
         if not batch:
@@ -165,6 +253,7 @@ class Projector:
         # All rows are made before the first is written: the states may change under a later batch.
         rows = [(projection, projection.apply(changes)) for projection in group]
         await store.move(start, batch[-1].position, rows)
+        self.snapshotting.note(batch, changes)
 
     async def _isolate(
         self, store: Store, group: Sequence[Projection], start: int, batch: Sequence[RawEvent], exc: Exception

@@ -1,12 +1,17 @@
-"""Every SQL statement of the projector, by name. Names of tables come from our own code and are quoted by psycopg."""
+"""Every SQL statement of the projector, by name. Names of schemas and tables are quoted by psycopg."""
 
+from collections.abc import Sequence
 from typing import LiteralString
 
 from psycopg.sql import SQL, Composed, Identifier
 
 from playhead_projector.table import Table
 
-SCHEMA = "read"
+LIVE = "read"
+BUILDING = "read_building"
+"""Where read models are built: never read, and dropped when whoever built there is gone."""
+SET_PREFIX = "read_at_"
+"""What the schemas of sets beside the live one begin with. What has such a name is whole."""
 
 BECOME_SERVICE = "set role playhead_service"
 """The read models belong to the group role, so that any member can swap them."""
@@ -21,32 +26,79 @@ TRY_LOCK = "select pg_try_advisory_lock(%s)"
 
 STILL_THERE = "select 1"
 
-CREATE_CHECKPOINTS = (
-    "create table if not exists read.checkpoints "
-    "(projection text primary key, position bigint not null, updated_at timestamptz not null)"
-)
+READ_ONE_MOMENT = "set transaction isolation level repeatable read"
 
-ADD_CHECKPOINTS = (
-    "insert into read.checkpoints select unnest(%s::text[]), 0, clock_timestamp() on conflict (projection) do nothing"
-)
+WAIT_FOR_LOCKS_AT_MOST = "set local lock_timeout = '500ms'"
+"""Less than the second after which PostgreSQL looks for deadlocks: a swap gives way, never a reader."""
 
-READ_CHECKPOINTS = "select projection, position, updated_at from read.checkpoints where projection = any(%s)"
+# -- checkpoints
 
-LOCK_CHECKPOINTS = (
-    "select projection, position from read.checkpoints where projection = any(%s) order by projection for update"
-)
-"""In one order everywhere, so that a batch and a swap never wait for each other."""
-
-MOVE_CHECKPOINTS = (
-    "update read.checkpoints set position = %s, updated_at = clock_timestamp() where projection = any(%s)"
+ADD_WHAT_CHECKPOINTS_HAD_NOT = (
+    "alter table read.checkpoints add column if not exists version integer, add column if not exists shape text"
 )
 
 READ_POSITION = "select position from read.checkpoints where projection = %s"
 
 WRITE_POSITION = (
-    "insert into read.checkpoints values (%s, %s, clock_timestamp()) "
+    "insert into read.checkpoints (projection, position, updated_at) values (%s, %s, clock_timestamp()) "
     "on conflict (projection) do update set position = excluded.position, updated_at = excluded.updated_at"
 )
+
+CHECKPOINTS_WITHOUT_VERSION = (
+    "select count(*) from (select to_regclass('read.checkpoints') as oid) t where oid is not null and not exists "
+    "(select from pg_attribute where attrelid = t.oid and attname = 'version' and not attisdropped)"
+)
+
+ADOPT_CHECKPOINTS = "update read.checkpoints set version = 1 where projection = any(%s) and version is null"
+"""Before versions were kept, there was one."""
+
+ADOPT_SHAPE = "update read.checkpoints set shape = %s where projection = %s and shape is null"
+
+
+def create_checkpoints(schema: str) -> Composed:
+    return SQL(
+        "create table if not exists {} (projection text primary key, position bigint not null, "
+        "updated_at timestamptz not null, version integer, shape text)"
+    ).format(_checkpoints(schema))
+
+
+def add_checkpoints(schema: str) -> Composed:
+    return SQL(
+        "insert into {} (projection, position, updated_at, version, shape) "
+        "select name, 0, clock_timestamp(), version, shape "
+        "from unnest(%s::text[], %s::integer[], %s::text[]) as w (name, version, shape) "
+        "on conflict (projection) do nothing"
+    ).format(_checkpoints(schema))
+
+
+def read_checkpoints(schema: str) -> Composed:
+    return SQL(
+        "select projection, position, updated_at, version, shape from {} where version is not null order by projection"
+    ).format(_checkpoints(schema))
+
+
+def lock_checkpoints(schema: str) -> Composed:
+    """In one order everywhere, so that a batch and a swap never wait for each other."""
+    return SQL(
+        "select projection, position, updated_at, version, shape from {} where projection = any(%s) "
+        "order by projection for update"
+    ).format(_checkpoints(schema))
+
+
+def move_checkpoints(schema: str) -> Composed:
+    return SQL("update {} set position = %s, updated_at = clock_timestamp() where projection = any(%s)").format(
+        _checkpoints(schema)
+    )
+
+
+MARK_CHECKPOINTS = (
+    "update read.checkpoints c set position = w.position, version = w.version, shape = w.shape, "
+    "updated_at = clock_timestamp() "
+    "from unnest(%s::text[], %s::bigint[], %s::integer[], %s::text[]) as w (name, position, version, shape) "
+    "where c.projection = w.name"
+)
+
+# -- what the courier keeps
 
 CREATE_WATCHES = (
     "create table if not exists read.open_watches "
@@ -66,81 +118,143 @@ DELETE_WATCHES = (
     "where w.execution_id = gone.execution_id and w.path = gone.path"
 )
 
+# -- sets of read models beside the live one
+
+BEGIN_BUILDING = "select read.begin_building()"
+NAME_BUILDING = "select read.name_building(%s)"
+FORGET_BUILDING = "delete from read_building.checkpoints where projection = %s"
+DROP_BUILDING = "select read.drop_building()"
+DROP_SET = "select read.drop_set(%s)"
+
+HAS_SCHEMA = "select 1 from pg_namespace where nspname = %s"
+
+SETS = (
+    "select nspname from pg_namespace where (nspname = 'read_building' or starts_with(nspname, 'read_at_')) "
+    "and to_regclass(quote_ident(nspname) || '.checkpoints') is not null order by nspname"
+)
+
+# -- tables
+
 COLUMNS = (
     "select a.attname from pg_attribute a where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped "
     "order by a.attnum"
 )
 
-WAIT_FOR_LOCKS_AT_MOST = "set local lock_timeout = '500ms'"
-"""Less than the second after which PostgreSQL looks for deadlocks: a swap gives way, never a reader."""
+TABLES = (
+    "select c.relname, "
+    "array(select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped "
+    "order by a.attnum), "
+    "array(select a.attname::text from pg_index i cross join unnest(i.indkey) with ordinality as k (attnum, n) "
+    "join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum "
+    "where i.indrelid = c.oid and i.indisprimary order by k.n) "
+    "from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+    "where n.nspname = %s and c.relkind = 'r' order by c.relname"
+)
+"""The tables of a schema, with their columns and the columns of their primary keys, each in order."""
 
 
-def full_name(table: Table, suffix: str = "") -> str:
-    return f"{SCHEMA}.{table.name}{suffix}"
+def full_name(table: Table, schema: str) -> str:
+    return f"{schema}.{table.name}"
 
 
-def create(table: Table, suffix: str) -> Composed:
+def create(table: Table, schema: str) -> Composed:
     columns = SQL(", ").join(SQL("{} {}").format(Identifier(name), SQL(kind)) for name, kind in table.columns.items())
     return SQL("create table if not exists {} ({}, constraint {} primary key ({}))").format(
-        _table(table, suffix),
+        Identifier(schema, table.name),
         columns,
-        Identifier(_primary_key(table, suffix)),
+        Identifier(f"{table.name}_pkey"),
         SQL(", ").join(map(Identifier, table.key)),
     )
 
 
-def create_index(table: Table, suffix: str, index: str) -> Composed:
+def create_index(table: Table, schema: str, index: str) -> Composed:
     return SQL("create index if not exists {} on {} {}").format(
-        Identifier(_index(table, suffix, index)), _table(table, suffix), SQL(table.indexes[index])
+        Identifier(f"{table.name}_{index}"), Identifier(schema, table.name), SQL(table.indexes[index])
     )
 
 
-def upsert(table: Table, suffix: str) -> Composed:
+def upsert(table: Table, schema: str) -> Composed:
     """One array parameter for each column. A list of lists cannot be unnested: an array column comes as literals."""
     types: dict[str, LiteralString] = {name: kind.split()[0] for name, kind in table.columns.items()}
     changing = [name for name in table.columns if name not in table.key and name not in table.kept]
-    return SQL("insert into {} select {} from unnest({}) as rows ({}) on conflict ({}) do update set {}").format(
-        _table(table, suffix),
+    changes = [
+        SQL("{0} = old.{0} + excluded.{0}" if name in table.added else "{0} = excluded.{0}").format(Identifier(name))
+        for name in changing
+    ]
+    return SQL("insert into {} as old select {} from unnest({}) as rows ({}) on conflict ({}) do {}").format(
+        Identifier(schema, table.name),
         SQL(", ").join(SQL("{}::{}").format(Identifier(name), SQL(kind)) for name, kind in types.items()),
         SQL(", ").join(SQL("%b::{}").format(SQL(_array_type(kind))) for kind in types.values()),
         SQL(", ").join(map(Identifier, types)),
         SQL(", ").join(map(Identifier, table.key)),
-        SQL(", ").join(SQL("{0} = excluded.{0}").format(Identifier(name)) for name in changing),
+        SQL("update set {}").format(SQL(", ").join(changes)) if changes else SQL("nothing"),
     )
 
 
-def drop(table: Table, suffix: str) -> Composed:
-    return SQL("drop table if exists {}").format(_table(table, suffix))
+def drop(table: Table, schema: str) -> Composed:
+    return SQL("drop table if exists {}").format(Identifier(schema, table.name))
 
 
-def analyze(table: Table, suffix: str) -> Composed:
-    return SQL("analyze {}").format(_table(table, suffix))
+def analyze(table: Table, schema: str) -> Composed:
+    return SQL("analyze {}").format(Identifier(schema, table.name))
 
 
-def swap_in(table: Table, suffix: str) -> list[Composed]:
-    """Put the table with this suffix in the place of the live one, under the live one's names."""
-    renamed = {_primary_key(table, suffix): _primary_key(table, "")}
-    renamed |= {_index(table, suffix, index): _index(table, "", index) for index in table.indexes}
+def swap_in(table: Table, schema: str) -> list[Composed]:
+    """Put the table of this schema in the place of the live one. Its indexes come with it."""
     return [
-        drop(table, ""),
-        SQL("alter table {} rename to {}").format(_table(table, suffix), Identifier(table.name)),
-        *(
-            SQL("alter index {} rename to {}").format(Identifier(SCHEMA, old), Identifier(new))
-            for old, new in renamed.items()
-        ),
+        drop(table, LIVE),
+        SQL("alter table {} set schema {}").format(Identifier(schema, table.name), Identifier(LIVE)),
     ]
 
 
-def _table(table: Table, suffix: str) -> Identifier:
-    return Identifier(SCHEMA, table.name + suffix)
+# -- comparing two schemas
 
 
-def _primary_key(table: Table, suffix: str) -> str:
-    return f"{table.name}{suffix}_pkey"
+def hold(tables: Sequence[tuple[str, str]]) -> Composed:
+    """Keep these tables, by schema and name, from being swapped or dropped."""
+    return SQL("lock table {} in access share mode").format(SQL(", ").join(Identifier(*table) for table in tables))
 
 
-def _index(table: Table, suffix: str, index: str) -> str:
-    return f"{table.name}{suffix}_{index}"
+def count_differences(table: str, a: str, b: str, key: Sequence[str], columns: Sequence[str]) -> Composed:
+    """How many rows are only in schema `a`, only in `b`, and in both but not the same."""
+    return SQL(
+        "select count(*) filter (where b.{first} is null), count(*) filter (where a.{first} is null), "
+        "count(*) filter (where a.{first} is not null and b.{first} is not null) from {joined} where {differs}"
+    ).format(first=Identifier(key[0]), joined=_joined(table, a, b, key), differs=_differs(key, columns))
+
+
+def read_differences(table: str, a: str, b: str, key: Sequence[str], columns: Sequence[str]) -> Composed:
+    """The first rows that are not the same, by key: whether `a` and whether `b` has it, and both rows as texts."""
+    return SQL(
+        "select a.{first} is not null, b.{first} is not null, array[{of_a}], array[{of_b}] from {joined} "
+        "where {differs} order by {order} limit %s"
+    ).format(
+        first=Identifier(key[0]),
+        of_a=SQL(", ").join(SQL("a.{}::text").format(Identifier(name)) for name in columns),
+        of_b=SQL(", ").join(SQL("b.{}::text").format(Identifier(name)) for name in columns),
+        joined=_joined(table, a, b, key),
+        differs=_differs(key, columns),
+        order=SQL(", ").join(SQL("coalesce(a.{0}, b.{0})").format(Identifier(name)) for name in key),
+    )
+
+
+def _joined(table: str, a: str, b: str, key: Sequence[str]) -> Composed:
+    return SQL("{} a full join {} b on {}").format(
+        Identifier(a, table),
+        Identifier(b, table),
+        SQL(" and ").join(SQL("a.{0} = b.{0}").format(Identifier(name)) for name in key),
+    )
+
+
+def _differs(key: Sequence[str], columns: Sequence[str]) -> Composed:
+    # As texts: json has no equality, and two texts that differ are two rows that somebody can tell apart.
+    rest = [SQL("a.{0}::text is distinct from b.{0}::text").format(Identifier(name)) for name in columns]
+    missing = SQL("a.{0} is null or b.{0} is null").format(Identifier(key[0]))
+    return SQL(" or ").join([missing, *rest])
+
+
+def _checkpoints(schema: str) -> Identifier:
+    return Identifier(schema, "checkpoints")
 
 
 def _array_type(kind: LiteralString) -> LiteralString:

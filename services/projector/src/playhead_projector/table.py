@@ -1,20 +1,27 @@
 """A read model's table as a value, and the values its rows are made of."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
+from hashlib import sha256
 from typing import LiteralString
 
 import msgspec
 
-Cell = str | int | float | datetime | None
+Cell = str | int | float | Decimal | datetime | date | None
 Row = tuple[Cell, ...]
 """One row, in the order of the table's columns. JSON is text, and so is an array (see `text_array`)."""
+
+KINDS = frozenset(
+    {"text", "uuid", "integer", "bigint", "numeric", "float8", "boolean", "date", "timestamptz", "json", "text[]"}
+)
+"""The SQL types that columns have."""
 
 _json = msgspec.json.Encoder()
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """What a read model's table looks like. `columns` are from name to SQL type, with `not null` where it holds.
+    """What a read model's table looks like. `columns` are from name to one of KINDS, with `not null` where it holds.
 
     JSON is kept in `json` columns: `jsonb` refuses the character U+0000 in a text, and changes key order and numbers.
     """
@@ -24,8 +31,21 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     key: tuple[str, ...]
     kept: frozenset[str] = frozenset()
     """Columns whose first value stays."""
+    added: frozenset[str] = frozenset()
+    """Columns of numbers to which a row's value is added. The sum must not depend on the order: no `float8`."""
     indexes: dict[str, LiteralString] = {}
     """From a short name to what follows the table's name in `create index`."""
+
+    @property
+    def shape(self) -> str:
+        """A digest of everything that rows depend on. Indexes are no part of it: a new one is made where it is."""
+        described = (tuple(self.columns.items()), self.key, sorted(self.kept), sorted(self.added))
+        return sha256(_json.encode(described)).hexdigest()[:16]
+
+    @property
+    def relations(self) -> list[str]:
+        """The names that it takes in its schema: its own, and those of its indexes."""
+        return [self.name, f"{self.name}_pkey", *(f"{self.name}_{index}" for index in self.indexes)]
 
 
 def json_text(value: object) -> str | None:

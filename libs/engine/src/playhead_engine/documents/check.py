@@ -11,6 +11,7 @@ from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import WorkflowDocument
 from playhead_engine.documents.flow import cycle_faults, edge_faults, id_faults, text_faults, variable_faults, warnings
 from playhead_engine.documents.outline import Outline
+from playhead_engine.documents.people import pause_faults
 from playhead_engine.documents.structure import build, schema_faults
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
@@ -77,3 +78,4 @@ def _faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterator[Fau
     yield from cycle_faults(outline)
     yield from text_faults(outline)
     yield from variable_faults(outline)
+    yield from pause_faults(outline)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
+from playhead_contracts.canonical import ordered_entries
 from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json
+from playhead_contracts.fields import ELSE
 from playhead_contracts.pointers import pointer
-from playhead_contracts.workflow import ELSE
 from playhead_engine.documents.outline import Edge, Outline, Place, Text, mapping
 from playhead_engine.documents.structure import closest
 from playhead_engine.expressions import (
@@ -64,7 +65,7 @@ def _target_faults(outline: Outline, body: Outline, edge: Edge) -> Iterator[Faul
 
 
 def _branch_faults(block_id: str, block: Mapping[str, Json], place: Place) -> Iterator[Fault]:
-    known = (*mapping(block.get("cases")), ELSE)
+    known = (*(ordered_entries(block.get("cases")) or ()), ELSE)
     for name in mapping(block.get("next")):
         if name not in known:
             hint = closest(name, known) or f"cases are {', '.join(known)}"
@@ -226,7 +227,7 @@ def _condition_warnings(block: Mapping[str, Json], place: Place) -> Iterator[Fau
     branches = mapping(block.get("next"))
     if ELSE not in branches:
         yield Fault(pointer(*place, "next"), "has no `else`: when no case is true, nothing after this block runs")
-    for name in mapping(block.get("cases")):
+    for name in ordered_entries(block.get("cases")) or ():
         if not branches.get(name):
             yield Fault(pointer(*place, "cases", name), f"the case {name!r} leads nowhere")
 

@@ -12,7 +12,7 @@ from typing import Literal, cast
 import msgspec
 
 from playhead_contracts.events import Json
-from playhead_contracts.workflow import ERROR, NEXT
+from playhead_contracts.fields import ERROR, NEXT
 
 Place = tuple[str | int, ...]
 """Where something stands in the document: keys and indexes from its top."""
@@ -22,7 +22,7 @@ CONTAINERS = ("loop", "parallel")
 _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "function": ("inputs",),
     "http": ("url", "headers", "query", "body", "auth"),
-    "human": ("message", "show"),
+    "human": ("message", "show", "assignees", "expires_at"),
     "response": ("body",),
     "wait": ("for", "until", "from"),
     "task": ("inputs",),

@@ -9,13 +9,14 @@ import jsonschema_rs
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from playhead_contracts.base_blocks import BaseBlock
+from playhead_contracts.canonical import ordered_entries
 from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json
 from playhead_contracts.ids import BLOCK_ID_PATTERN, EVENT_TYPE_PATTERN, TOKEN_PATTERN
 from playhead_contracts.pointers import pointer
 from playhead_contracts.workflow import (
     BLOCK_MODELS,
-    BaseBlock,
     ContainerBlock,
     CustomBlock,
     NoteBlock,
@@ -96,13 +97,18 @@ def schema_faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterat
 
 
 def _form_faults(block: Mapping[str, Json], place: Place) -> Iterator[Fault]:
-    form: Json = block.get("form") if block.get("type") == "human" else None
-    if not isinstance(form, dict):
+    if block.get("type") != "human":
         return
-    if mapping(form).get("type") != "object":
-        where = pointer(*place, "form", "type")
-        yield Fault(where, "a form is a JSON Schema of `type: object`: its properties are the fields")
-    yield from _of_schema(form, (*place, "form"))
+    forms: list[tuple[Json, Place]] = [(block.get("form"), (*place, "form"))]
+    for name, action in (ordered_entries(block.get("actions")) or {}).items():
+        forms.append((mapping(action).get("form"), (*place, "actions", name, "form")))
+    for form, where in forms:
+        if not isinstance(form, dict):
+            continue
+        if mapping(form).get("type") != "object":
+            detail = "a form is a JSON Schema of `type: object`: its properties are the fields"
+            yield Fault(pointer(*where, "type"), detail)
+        yield from _of_schema(form, where)
 
 
 def _config_faults(block: Mapping[str, Json], place: Place, traits: Mapping[str, BlockTraits]) -> Iterator[Fault]:

@@ -9,12 +9,15 @@ from playhead_contracts.events import (
     Actor,
     BlockCompleted,
     BlockFailed,
+    BlockOverridden,
     BlockRetryScheduled,
     BlockReused,
     BlockSkipped,
     BlockStarted,
     BlockStepCompleted,
+    ContainerReused,
     IterationCompleted,
+    IterationReused,
     Json,
 )
 from playhead_contracts.ids import BlockPath
@@ -208,9 +211,8 @@ def iteration_completed(state: ExecutionState, data: IterationCompleted, _at: da
     if data.error is not None:
         container.errors[data.index] = data.error
     container.closing = container.closing or data.last
-    if not container.closing and (container.count is None or container.begun < container.count):
-        container.open.append(container.begun)
-        container.begun += 1
+    if not container.closing:
+        container.open_next()
 
 
 def _forget_oldest(state: ExecutionState, finished: list[BlockPath]) -> None:
@@ -239,4 +241,61 @@ def block_reused(state: ExecutionState, data: BlockReused, at: datetime, _: Acto
     )
     state.counts.reused += 1
     if data.variables:
-        state.variables.update(data.variables)
+        _set_variables(state, data.path, data.variables)
+
+
+def block_overridden(state: ExecutionState, data: BlockOverridden, at: datetime, _: Actor) -> None:
+    settle(
+        state,
+        BlockState(
+            path=data.path,
+            status=BlockStatus.COMPLETED,
+            outputs=data.outputs,
+            decision=data.decision,
+            ended_at=at,
+            overridden=True,
+            version=state.version,
+        ),
+    )
+    state.counts.reused += 1
+
+
+def container_reused(state: ExecutionState, data: ContainerReused, at: datetime, _: Actor) -> None:
+    state.blocks[data.path] = BlockState(
+        path=data.path,
+        status=BlockStatus.RUNNING,
+        inputs=data.inputs,
+        started_at=at,
+        deadline=data.deadline,
+        reused_from=data.reference,
+        version=state.version,
+    )
+    iteration_of(state, data.path)
+    start = data.container
+    if start is None:
+        # Only what is in the log says of itself that it was not filled in: see `playhead_eventlog`.
+        raise ImpossibleEvent(data, state)
+    container = state.containers[data.path] = ContainerState(
+        kind=start.kind,
+        count=start.count,
+        concurrency=start.concurrency,
+        results=[None] * (start.count or 0) if start.kind == "parallel" else [],
+        reused=sorted(data.iterations),
+    )
+    for _each in range(start.concurrency):
+        container.open_next()
+
+
+def iteration_reused(state: ExecutionState, data: IterationReused, _at: datetime, _: Actor) -> None:
+    container = state.containers.get(data.path)
+    if container is None or data.index not in container.reused:
+        raise ImpossibleEvent(data, state)
+    if container.kind == "loop":
+        container.results.append(data.outputs)
+    else:
+        container.results[data.index] = data.outputs
+    if data.error is not None:
+        container.errors[data.index] = data.error
+    if data.variables:
+        container.variables.update(data.variables)
+        _set_variables(state, data.path, data.variables)

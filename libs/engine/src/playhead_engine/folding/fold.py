@@ -14,6 +14,7 @@ from playhead_contracts.events import (
     BlockCompleted,
     BlockDispatched,
     BlockFailed,
+    BlockOverridden,
     BlockRetryScheduled,
     BlockReused,
     BlockSkipped,
@@ -23,6 +24,7 @@ from playhead_contracts.events import (
     ChildPaused,
     ChildResumed,
     ChildStarted,
+    ContainerReused,
     Event,
     EventData,
     EventMatched,
@@ -39,20 +41,30 @@ from playhead_contracts.events import (
     ExecutionStarted,
     ExecutionTimedOut,
     IterationCompleted,
+    IterationReused,
+    PauseDelegated,
+    PauseEscalated,
     PauseExpired,
+    PauseExtended,
+    PauseNotified,
+    PauseReminded,
     PauseRequested,
     PauseResolved,
+    PauseVoted,
     TaskAnswered,
 )
 from playhead_engine.folding.blocks import (
     block_completed,
     block_failed,
+    block_overridden,
     block_retry_scheduled,
     block_reused,
     block_skipped,
     block_started,
     block_step_completed,
+    container_reused,
     iteration_completed,
+    iteration_reused,
 )
 from playhead_engine.folding.executions import (
     cancel_requested,
@@ -64,6 +76,17 @@ from playhead_engine.folding.executions import (
     paused,
     timed_out,
 )
+from playhead_engine.folding.pauses import (
+    pause_delegated,
+    pause_escalated,
+    pause_expired,
+    pause_extended,
+    pause_notified,
+    pause_reminded,
+    pause_requested,
+    pause_resolved,
+    pause_voted,
+)
 from playhead_engine.folding.settling import ImpossibleEvent
 from playhead_engine.folding.waits import (
     block_dispatched,
@@ -71,9 +94,6 @@ from playhead_engine.folding.waits import (
     child_told,
     event_matched,
     event_published,
-    pause_expired,
-    pause_requested,
-    pause_resolved,
     task_answered,
 )
 from playhead_engine.state import (
@@ -103,7 +123,7 @@ TRANSITIONS: dict[type[EventData], tuple[frozenset[ExecutionStatus], ExecutionSt
     BlockCompleted: (frozenset({_RUNNING}), None),
     BlockFailed: (frozenset({_RUNNING}), None),
     BlockRetryScheduled: (frozenset({_RUNNING}), None),
-    BlockSkipped: (frozenset({_RUNNING}), None),
+    BlockSkipped: (frozenset({_CREATED, _RUNNING}), None),
     BlockStepCompleted: (frozenset({_RUNNING}), None),
     BlockDispatched: (frozenset({_RUNNING}), None),
     IterationCompleted: (frozenset({_RUNNING}), None),
@@ -114,9 +134,18 @@ TRANSITIONS: dict[type[EventData], tuple[frozenset[ExecutionStatus], ExecutionSt
     ChildEnded: (frozenset({_RUNNING, _PAUSED}), None),
     TaskAnswered: (frozenset({_RUNNING, _PAUSED}), None),
     EventMatched: (frozenset({_RUNNING, _PAUSED}), None),
-    BlockReused: (frozenset({_CREATED}), None),
+    BlockReused: (frozenset({_CREATED, _RUNNING}), None),
+    BlockOverridden: (frozenset({_CREATED}), None),
+    ContainerReused: (frozenset({_CREATED}), None),
+    IterationReused: (frozenset({_CREATED}), None),
     PauseRequested: (frozenset({_RUNNING}), None),
+    PauseVoted: (frozenset({_RUNNING, _PAUSED}), None),
     PauseResolved: (frozenset({_RUNNING, _PAUSED}), None),
+    PauseExtended: (frozenset({_RUNNING, _PAUSED}), None),
+    PauseDelegated: (frozenset({_RUNNING, _PAUSED}), None),
+    PauseNotified: (frozenset({_RUNNING, _PAUSED}), None),
+    PauseReminded: (frozenset({_RUNNING}), None),
+    PauseEscalated: (frozenset({_RUNNING}), None),
     PauseExpired: (frozenset({_RUNNING}), None),
 }
 """The state machine of an execution: (status, event) -> status. What is not here cannot have happened."""
@@ -156,6 +185,7 @@ def _own_container(container: ContainerState) -> ContainerState:
     clone = copy(container)
     clone.open, clone.results = list(container.open), list(container.results)
     clone.errors, clone.variables = dict(container.errors), dict(container.variables)
+    clone.reused = list(container.reused)
     return clone
 
 
@@ -187,6 +217,8 @@ def create(event: Event) -> ExecutionState:
         max_concurrency=data.max_concurrency,
         parent=data.parent,
         depth=data.depth,
+        started_by=data.started_by,
+        cutoff=data.cutoff,
         counts=Counts(),
     )
 
@@ -240,8 +272,17 @@ _EVOLVE = cast(
         ChildResumed: child_told,
         ChildEnded: child_told,
         BlockReused: block_reused,
+        BlockOverridden: block_overridden,
+        ContainerReused: container_reused,
+        IterationReused: iteration_reused,
         PauseRequested: pause_requested,
+        PauseVoted: pause_voted,
         PauseResolved: pause_resolved,
         PauseExpired: pause_expired,
+        PauseEscalated: pause_escalated,
+        PauseReminded: pause_reminded,
+        PauseExtended: pause_extended,
+        PauseDelegated: pause_delegated,
+        PauseNotified: pause_notified,
     },
 )

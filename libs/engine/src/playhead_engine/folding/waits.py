@@ -1,4 +1,4 @@
-"""What facts about those who are waited for change: people, remote workers, events, child executions."""
+"""What facts about those who are waited for change: remote workers, events, child executions."""
 
 from datetime import datetime
 
@@ -13,13 +13,10 @@ from playhead_contracts.events import (
     ChildStarted,
     EventMatched,
     EventPublished,
-    PauseExpired,
-    PauseRequested,
-    PauseResolved,
     TaskAnswered,
 )
 from playhead_engine.folding.settling import ImpossibleEvent, hold, known
-from playhead_engine.state import BlockState, BlockStatus, ChildState, ExecutionState, PauseState, TaskState
+from playhead_engine.state import BlockState, BlockStatus, ChildState, ExecutionState, TaskState
 
 
 def block_dispatched(state: ExecutionState, data: BlockDispatched, at: datetime, _: Actor) -> None:
@@ -89,59 +86,3 @@ def child_told(state: ExecutionState, data: ChildPaused | ChildResumed | ChildEn
             child = ChildState(execution_id=data.child, status=data.status, outputs=data.outputs, error=data.error)
     state.blocks[data.path] = msgspec.structs.replace(state.blocks[data.path], child=child)
     state.unheeded += 1
-
-
-def pause_requested(state: ExecutionState, data: PauseRequested, at: datetime, _: Actor) -> None:
-    state.pauses[data.pause_id] = PauseState(
-        pause_id=data.pause_id,
-        path=data.path,
-        status="open",
-        message=data.message,
-        digest=data.digest,
-        requested_at=at,
-        form=data.form,
-        show=data.show,
-        assignees=data.assignees,
-        expires_at=data.expires_at,
-    )
-    hold(
-        state,
-        BlockState(
-            path=data.path,
-            status=BlockStatus.PAUSED,
-            started_at=at,
-            pause_id=data.pause_id,
-            version=state.version,
-        ),
-    )
-
-
-def _open_pause(state: ExecutionState, data: PauseResolved | PauseExpired) -> PauseState:
-    pause = state.pauses.get(data.pause_id)
-    if pause is None or pause.status != "open":
-        raise ImpossibleEvent(data, state)
-    return pause
-
-
-def pause_resolved(state: ExecutionState, data: PauseResolved, at: datetime, actor: Actor) -> None:
-    state.pauses[data.pause_id] = msgspec.structs.replace(
-        _open_pause(state, data),
-        status=data.resolution,
-        answer=data.answer,
-        reason=data.reason,
-        resolved_by=actor,
-        resolved_at=at,
-        resolved_version=state.version,
-    )
-    if data.resolution == "answered":
-        state.unheeded += 1
-
-
-def pause_expired(state: ExecutionState, data: PauseExpired, at: datetime, actor: Actor) -> None:
-    state.pauses[data.pause_id] = msgspec.structs.replace(
-        _open_pause(state, data),
-        status="expired",
-        resolved_by=actor,
-        resolved_at=at,
-        resolved_version=state.version,
-    )

@@ -24,9 +24,11 @@ from playhead_contracts.events import (
     BlockCompleted,
     BlockError,
     BlockFailed,
+    BlockReused,
     BlockSkipped,
     BlockStarted,
     ChildStarted,
+    Cutoff,
     EventData,
     ExecutionCancelled,
     ExecutionCompleted,
@@ -38,10 +40,11 @@ from playhead_contracts.events import (
     PauseResolved,
 )
 from playhead_contracts.ids import BlockPath
-from playhead_contracts.workflow import ELSE, ERROR, NEXT
 from playhead_engine.expressions import ExpressionFailed
 from playhead_engine.folding import evolve, mark_running
-from playhead_engine.graph import Edge, Graph, Node
+from playhead_engine.graph import Graph, Node
+from playhead_engine.outcomes import digest_of_outcome
+from playhead_engine.scheduling.activity import is_active
 from playhead_engine.scheduling.blocks import Beginning, Run, begin
 from playhead_engine.scheduling.containers import (
     another_follows,
@@ -80,6 +83,9 @@ class Advance(msgspec.Struct, frozen=True):
     """Ready blocks for which there was no room (`max_concurrency`): to be looked at in the next call."""
     cancelled: tuple[BlockPath, ...] = ()
     """Blocks in flight that are to be ended now, and to fail as cancelled."""
+    is_cut_off: bool = False
+    """A block was taken over from the source of this fork. What it gave is in the log, so nothing can go on before the
+    state has been loaded from there."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -124,8 +130,8 @@ def next_due(state: ExecutionState) -> datetime | None:
     for path in state.waiting:
         block = state.blocks[path]
         times += (block.until, block.deadline)
-        if block.pause_id is not None and state.pauses[block.pause_id].status == "open":
-            times.append(state.pauses[block.pause_id].expires_at)
+        if block.pause_id is not None and (pause := state.pauses[block.pause_id]).status == "open":
+            times += (pause.expires_at, pause.remind_at)
     times += (state.blocks[path].deadline for path in state.containers)
     return min((time for time in times if time is not None), default=None)
 
@@ -144,19 +150,6 @@ def finish(
     return judged
 
 
-def is_active(edge: Edge, source: BlockState) -> bool:
-    """Whether a settled source activates this edge."""
-    if source.continues:
-        return edge.handle in (NEXT, ELSE)
-    match source.status:
-        case BlockStatus.COMPLETED:
-            return edge.handle == NEXT if source.decision is None else edge.handle in source.decision
-        case BlockStatus.FAILED:
-            return source.handled and edge.handle == ERROR
-        case _:
-            return False
-
-
 _Order = tuple[int, tuple[int, ...], BlockPath]
 
 
@@ -171,6 +164,7 @@ class _Step:
         self.cancelled: list[BlockPath] = []
         self.queue: list[_Order] = []
         self.root = Place(graph.root, "")
+        self.is_cut_off = False
         self.cause: BlockState | None = None
         """The block that stopped the execution; closing iterations may push it out of the state."""
 
@@ -183,8 +177,10 @@ class _Step:
                 self._look_around(path)
             for path in deferred:
                 self._look_later_at(self.graph.node(path), path)
-        while self.queue and self.state.stop is None:
+        while self.queue and self.state.stop is None and not self.is_cut_off:
             self._look_at(heappop(self.queue)[2])
+        if self.is_cut_off:
+            return Advance(self.events, self.runs, tuple(self.deferred), tuple(self.cancelled), is_cut_off=True)
         if self.state.stop is not None:
             self._wind_down(self.state.stop)
         elif not self.state.running:
@@ -245,7 +241,7 @@ class _Step:
         for path in sorted(self.state.waiting):
             if self.state.stop is not None:
                 return
-            for fact in heed(self.state, self.state.blocks[path], self.moment.at):
+            for fact in heed(self.graph.node(path), self.state, self.state.blocks[path], self.moment.at):
                 self._fail(fact) if isinstance(fact, BlockFailed) else self._record(fact)
         self._look_at_body(self.root)
         for path, container in list(self.state.containers.items()):
@@ -320,8 +316,25 @@ class _Step:
             self._record(BlockSkipped(path=path, reason="no active path leads here"))
         elif not node.block.enabled:
             self._record(BlockSkipped(path=path, reason="the block is disabled", continues=True))
+        elif (cutoff := self._cutoff(path)) is not None:
+            self.is_cut_off = True
+            reused = BlockReused(
+                path=path, reference=cutoff.reference, decision=cutoff.decision, variables=cutoff.variables
+            )
+            self._record(reused)
         else:
             self._begin(node, path, attempt=1)
+
+    def _cutoff(self, path: BlockPath) -> Cutoff | None:
+        """What to take over in place of running a block, if all that it depends on has given the same again."""
+        cutoff = self.state.cutoff.get(path)
+        if cutoff is None:
+            return None
+        for source, digest in cutoff.after.items():
+            block = self.state.blocks.get(source)
+            if block is None or digest_of_outcome(block) != digest:
+                return None
+        return cutoff
 
     def _begin(self, node: Node, path: BlockPath, attempt: int) -> None:
         state, moment = self.state, self.moment

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import cast
 
 import msgspec
@@ -17,20 +16,19 @@ from playhead_contracts.events import (
     EventData,
     EventPublished,
     Json,
-    PauseRequested,
     Watch,
     WatchedEvent,
 )
+from playhead_contracts.fields import ELSE
+from playhead_contracts.human import HumanBlock
 from playhead_contracts.ids import BlockPath, ExecutionId, PauseId
 from playhead_contracts.workflow import (
-    ELSE,
     AwaitedEvent,
     ConditionBlock,
     ContainerBlock,
     CustomBlock,
     FunctionBlock,
     HttpBlock,
-    HumanBlock,
     PublishBlock,
     ResponseBlock,
     RouterBlock,
@@ -42,13 +40,14 @@ from playhead_contracts.workflow import (
 from playhead_engine.expressions import ExpressionFailed
 from playhead_engine.graph import Node
 from playhead_engine.limits import Limits
+from playhead_engine.pauses.asking import CannotAsk, ask
 from playhead_engine.scheduling.containers import start_container
 from playhead_engine.scheduling.instance_scope import CannotBegin, Place, scope_of
 from playhead_engine.state import BlockStatus, ExecutionState
 from playhead_engine.variables import fits, kind_of
 from playhead_engine.watching import captured_of
 
-__all__ = ["Beginning", "CannotBegin", "Run", "begin", "proposal_digest", "resolve", "run_inputs"]
+__all__ = ["Beginning", "CannotBegin", "Run", "begin", "resolve", "run_inputs"]
 
 MAX_MESSAGE_BYTES = 512 * 1024
 """What a `publish` or `task` block may put on the bus, as JSON: whoever is there gets it in one message."""
@@ -149,12 +148,6 @@ def resolve(
         except ExpressionFailed as failed:
             raise _expression_failed(name, failed, {"field": name}) from failed
     return resolved
-
-
-def proposal_digest(message: str, show: dict[str, Json], form: dict[str, Json] | None) -> str:
-    """sha256 over the canonical JSON of what a person is shown."""
-    shown = msgspec.json.encode({"message": message, "show": show, "form": form}, order="sorted")
-    return "sha256:" + sha256(shown).hexdigest()
 
 
 def _expression_failed(what: str, failed: ExpressionFailed, details: dict[str, Json]) -> CannotBegin:
@@ -282,19 +275,11 @@ def _start_child(node: Node, block: WorkflowBlock, now: Beginning, attempt: int)
 
 
 def _ask(node: Node, block: HumanBlock, now: Beginning) -> EventData:
-    resolved = resolve(node, now.place, now.state)
-    message = str(resolved["message"])
-    show: dict[str, Json] = resolved["show"]
-    return PauseRequested(
-        pause_id=PauseId(now.new_id()),
-        path=now.place.path(node.id),
-        message=message,
-        digest=proposal_digest(message, show, block.form),
-        form=block.form,
-        show=show,
-        assignees=tuple(block.assignees),
-        expires_at=None if block.expires_in is None else now.at + block.expires_in,
-    )
+    resolved, path = resolve(node, now.place, now.state), now.place.path(node.id)
+    try:
+        return ask(block, path, resolved, now.state, PauseId(now.new_id()), now.at)
+    except CannotAsk as cannot:
+        raise CannotBegin(cannot.error) from cannot
 
 
 def _wait(node: Node, block: WaitBlock, now: Beginning) -> EventData:

@@ -5,8 +5,8 @@ from hashlib import sha256
 
 import msgspec
 
+from playhead_contracts.base_blocks import Retry
 from playhead_contracts.events import BlockError, BlockFailed, BlockRetryScheduled
-from playhead_contracts.workflow import Retry
 from playhead_engine.graph import Node
 from playhead_engine.state import ExecutionState, scope_of_path
 

@@ -5,17 +5,20 @@ from datetime import datetime
 import msgspec
 
 from playhead_contracts.events import BlockCompleted, BlockError, BlockFailed, EventData, Json, PauseExpired
-from playhead_engine.state import BlockState, BlockStatus, ChildState, ExecutionState, TaskState
+from playhead_contracts.fields import NEXT
+from playhead_engine.graph import Node
+from playhead_engine.pauses.heeding import expire, outputs_of, remind, unanswered
+from playhead_engine.state import BlockState, BlockStatus, ChildState, ExecutionState, PauseState, TaskState
 
 
-def heed(state: ExecutionState, block: BlockState, at: datetime) -> list[EventData]:
+def heed(node: Node, state: ExecutionState, block: BlockState, at: datetime) -> list[EventData]:
     """The facts that follow, at the moment `at`, for a block that waits; nothing while it has to go on waiting.
 
     A failure among them is not judged yet. A retry that is due is not for here: its block begins again.
     """
     found: list[EventData] = []
     if block.status is BlockStatus.PAUSED:
-        found = _heed_pause(state, block, at)
+        found = _heed_pause(node, state, block, at)
     elif block.task is not None:
         found = _heed_task(block, block.task, at)
     elif block.child is not None:
@@ -29,21 +32,31 @@ def heed(state: ExecutionState, block: BlockState, at: datetime) -> list[EventDa
     return found
 
 
-def _heed_pause(state: ExecutionState, block: BlockState, at: datetime) -> list[EventData]:
+def _heed_pause(node: Node, state: ExecutionState, block: BlockState, at: datetime) -> list[EventData]:
     assert block.pause_id is not None
     pause = state.pauses[block.pause_id]
     if pause.status == "answered":
-        outputs = {
-            "answer": pause.answer,
-            "decided_by": pause.resolved_by.name if pause.resolved_by else None,
-            "decided_at": None if pause.resolved_at is None else _text(pause.resolved_at),
-        }
-        return [_completed(block, outputs, at)]
-    if pause.status == "open" and pause.expires_at is not None and pause.expires_at <= at:
-        error = BlockError(type="pause_expired", message=f"Nobody answered by {_text(pause.expires_at)}")
-        expired = PauseExpired(pause_id=pause.pause_id, path=block.path, expired_at=pause.expires_at)
-        return [expired, _failed(block, error, at)]
-    return []
+        return [_decided(node, block, pause, at)]
+    if pause.status != "open":
+        return []
+    over = expire(pause, at)
+    if isinstance(over, PauseExpired):
+        if over.outcome == "failed":
+            return [over, _failed(block, unanswered(pause), at)]
+        decided = msgspec.structs.replace(
+            pause, status="expired", answer=over.answer, action=over.action, resolved_at=pause.expires_at
+        )
+        return [over, _decided(node, block, decided, at)]
+    if over is not None:
+        return [over]
+    reminder = remind(pause, at)
+    return [] if reminder is None else [reminder]
+
+
+def _decided(node: Node, block: BlockState, pause: PauseState, at: datetime) -> BlockCompleted:
+    """What was decided; its branch is chosen where the block has one for each action."""
+    decision = None if pause.action is None or NEXT in node.handles else (pause.action,)
+    return msgspec.structs.replace(_completed(block, outputs_of(pause), at), decision=decision)
 
 
 def _heed_task(block: BlockState, task: TaskState, at: datetime) -> list[EventData]:

@@ -42,7 +42,7 @@ class Progress(Protocol):
         ...
 
     async def chunk(self, content: Json) -> None:
-        """Tell who is listening now a piece of what is to come. Never stored."""
+        """Tell who is listening a piece of what is to come; the completion keeps the beginning of such a text."""
         ...
 
 

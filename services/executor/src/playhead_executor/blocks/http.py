@@ -13,7 +13,8 @@ Every status from 200 to 399 completes. Redirects are not followed, so an author
 the request goes. One pool of connections serves all tenants, and nothing else is kept between calls. It is used
 without the client that httpx puts around it. That one reads every redirect, even if it is not to follow it, and fails
 an answered request when the redirect leads nowhere; it has cookies; and it takes proxies and passwords from the
-environment and from `.netrc`, where a proxy would be a way around the check of addresses (see `addresses.py`).
+environment and from `.netrc`, where a proxy would be a way around the check of addresses
+(`playhead_runtime.addresses`).
 
 The URL, and anything else that came from the inputs, may hold secrets. Messages name the host and no more.
 """
@@ -23,8 +24,6 @@ import base64
 import logging
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -33,9 +32,10 @@ import msgspec
 
 from playhead_contracts.events import BlockError, Json
 from playhead_contracts.workflow import HttpBlock
-from playhead_executor.blocks.addresses import AddressRefused, AllowedAddresses, guarded_transport
 from playhead_executor.blocks.contract import CUT, BlockCall, BlockFailure, Outcome
 from playhead_executor.blocks.json_values import NotJson, parse_json
+from playhead_runtime.addresses import AddressRefused, AllowedAddresses, guarded_transport
+from playhead_runtime.retry_after import retry_after_seconds
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 """Where the operator says nothing else."""
@@ -44,8 +44,6 @@ MAX_ERROR_BODY_BYTES = 16 * 1024
 
 _MAX_CONNECTIONS = 512
 _MAX_IDLE_CONNECTIONS = 128
-_LONGEST_RETRY_AFTER = 86_400.0
-"""Nobody is obeyed for longer than a day."""
 _RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Those that say of themselves that they may go away, or that somebody on the way had no luck."""
 
@@ -262,7 +260,7 @@ async def _status_failure(response: httpx.Response) -> BlockFailure:
             message=f"{response.url.host} answered {status} {_reason(response)}".strip(),
             retryable=status in _RETRYABLE_STATUSES,
             details=details,
-            retry_after_seconds=_retry_after_seconds(response.headers.get("retry-after")),
+            retry_after_seconds=retry_after_seconds(response.headers.get("retry-after")),
         )
     )
 
@@ -271,20 +269,6 @@ def _reason(response: httpx.Response) -> str:
     # The property of httpx leaves out what is not ASCII, and no secret would be found in the rest.
     said: bytes = response.extensions.get("reason_phrase", b"")
     return said.decode(errors="replace")
-
-
-def _retry_after_seconds(said: str | None) -> float | None:
-    """How long the other side asks to be left alone (RFC 9110, 10.2.3): seconds, or a date; None if it says neither."""
-    if said is None:
-        return None
-    if said.isascii() and said.isdecimal():
-        return min(float(said), _LONGEST_RETRY_AFTER)
-    try:
-        at = parsedate_to_datetime(said)
-    except (ValueError, OverflowError):
-        return None
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return min(max((at - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:

@@ -2,21 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 
 import msgspec
 
 from playhead_contracts.errors import Unavailable
-from playhead_contracts.events import Event, ExecutionPaused, decode_joined
+from playhead_contracts.events import Event, decode_joined
 from playhead_contracts.ids import ExecutionId, TenantId
 from playhead_engine.folding import evolve
-from playhead_engine.state import ExecutionState, ExecutionStatus
-from playhead_eventlog import may_refer
-from playhead_gateway.follow import PAUSED_TYPE, Fact, Follow
+from playhead_engine.state import ExecutionState
+from playhead_gateway.follow import Fact, Follow
 from playhead_gateway.handlers.loading import asking_children, definition_of
+from playhead_gateway.handlers.narrating import Narrator, open_narrator
+from playhead_gateway.handlers.narrating import rests as rests
+from playhead_gateway.preferences import Manner
 from playhead_gateway.problems import tell
-from playhead_gateway.results import Result, result_of
+from playhead_gateway.results import result_of, with_plan
 from playhead_gateway.services import Services
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     status: int = HTTPStatus.OK
     body: object
     location: str | None = None
+    preference_applied: str | None = None
+
+
+class Client(msgspec.Struct, frozen=True):
+    """Whoever waits for an answer. `left` returns when they have gone away; `cancel` is what is to be done then."""
+
+    left: Callable[[], Awaitable[None]]
+    cancel: Callable[[], None]
 
 
 class StreamReply(msgspec.Struct, frozen=True):
@@ -71,42 +82,48 @@ def accepted(state: ExecutionState) -> Reply:
     return Reply(status=HTTPStatus.ACCEPTED, body=body, location=links["self"])
 
 
-def rests(state: ExecutionState, after: int = 0) -> bool:
-    """Whether there is a result to tell: it has ended, or waits for people and nobody has answered since.
-
-    Facts up to version `after` are what the caller did; it rests only if something came of it. Waiting for a timer is
-    not resting.
-    """
-    if state.is_ended:
-        return True
-    is_waiting = state.status is ExecutionStatus.PAUSED and state.unheeded == 0
-    return is_waiting and state.version > after and bool(state.asked_pauses())
-
-
 async def result_when_it_rests(
-    services: Services, follow: Follow, state: ExecutionState, *, after: int = 0, is_caught_up: bool
+    services: Services,
+    follow: Follow,
+    state: ExecutionState,
+    *,
+    after: int = 0,
+    is_caught_up: bool,
+    manner: Manner | None = None,
+    client: Client | None = None,
 ) -> Reply:
-    """The result of an execution once it rests; 202 with its status if that takes longer than the gateway waits.
+    """The result of an execution once it rests; 202 with its status if that takes longer than there is to wait.
 
     `state` is the caller's to give away. `is_caught_up`: it was the newest when `follow` began to listen, or later.
     """
+    limit = services.settings.sync_wait_seconds
+    facts = follow.facts(state.version, is_caught_up=is_caught_up)
+    resting = asyncio.create_task(_evolve_until_rest(services, facts, state, after), name="sync call")
+    waiting: set[asyncio.Task[None]] = {resting}
+    if client is not None:
+        waiting.add(asyncio.ensure_future(client.left()))
     try:
-        async with asyncio.timeout(services.settings.sync_wait_seconds):
-            await _evolve_until_rest(services, follow.facts(state.version, is_caught_up=is_caught_up), state, after)
-    except (TimeoutError, Unavailable):
+        seconds = limit if manner is None else manner.wait_at_most(limit)
+        done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not resting.done():
+            if client is not None and done:
+                client.cancel()
+            return accepted(state)
+        resting.result()
+    except Unavailable:
         # Recorded it is. To say that it failed would make the caller do it a second time.
         return accepted(state)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
     return Reply(body=await result_with_plan(services, state))
 
 
 async def result_with_plan(services: Services, state: ExecutionState) -> object:
     """The result as it is now; with its plan, if it is a fork."""
-    result = result_of(state, (await definition_of(services, state)).graph, await asking_children(services, state))
-    return result if state.plan is None else _Forked(**msgspec.structs.asdict(result), plan=state.plan)
-
-
-class _Forked(Result, kw_only=True):
-    plan: object
+    graph = (await definition_of(services, state)).graph
+    return with_plan(result_of(state, graph, await asking_children(services, state)), state)
 
 
 async def _evolve_until_rest(
@@ -131,61 +148,51 @@ async def event_stream(
     execution_id: ExecutionId,
     after: int,
     *,
-    known: int | None = None,
+    began: ExecutionState | None = None,
     ends_at_pause: bool = False,
+    client: Client | None = None,
 ) -> AsyncGenerator[bytes]:
-    """Server-sent events with the facts after version `after`, up to the last one, or to a pause if that is asked.
+    """Server-sent events with what happened after version `after`, up to the last fact, or to a pause if that is asked.
 
-    `known` is the newest version if that is before `after`: what lies between is passed over. A fault is told as an
-    event `error` with a problem document.
+    What is told is said in `narrating`. `began` is a state of the execution, if the caller has one. A fault is told as
+    an event `error` with a problem document.
     """
-    loop = asyncio.get_running_loop()
+    is_settled = False
     yield b"retry: 1000\n\n"
     try:
         async with services.follows.open(tenant, execution_id) as follow:
-            spoken = loop.time()
-            async for batch in follow.facts(after if known is None else known):
-                shown = [fact for fact in batch if fact.version > after or fact.version == 0]
-                async for told in _told(services, shown):
+            narrator = await open_narrator(services, execution_id, after, began)
+            async with aclosing(_narration(follow, narrator, ends_at_pause=ends_at_pause)) as narration:
+                async for told in narration:
+                    # Known before the client may have read it, and gone.
+                    is_settled = narrator.is_settled
                     yield told
-                    spoken = loop.time()
-                if not shown and loop.time() - spoken >= PING_SECONDS:
-                    yield b": ping\n\n"
-                    spoken = loop.time()
-                if ends_at_pause and await _ends_here(follow, batch):
-                    return
+            is_settled = True
     except Exception as exc:
-        told = tell(exc)
-        if told.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        is_settled = True
+        problem = tell(exc)
+        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             log.exception("stream failed", extra={"execution_id": execution_id})
-        yield b"event: error\ndata: " + told.body + b"\n\n"
+        yield b"event: error\ndata: " + problem.body + b"\n\n"
+    finally:
+        if client is not None and not is_settled and not services.follows.is_stopping:
+            client.cancel()
 
 
-async def _told(services: Services, facts: list[Fact]) -> AsyncGenerator[bytes]:
-    """Facts as server-sent events, many at once. One that refers to large values goes alone, with these filled in."""
-    together: list[bytes] = []
-    for fact in facts:
-        if not (fact.version and may_refer(fact.frame)):
-            together.append(encode_fact(fact))
-            continue
-        if together:
-            yield b"".join(together)
-            together = []
-        yield encode_fact(fact._replace(frame=await services.log.whole(fact.frame)))
-    if together:
-        yield b"".join(together)
-
-
-def encode_fact(fact: Fact) -> bytes:
-    """One server-sent event. A fact that is not stored has no id, so that nobody asks to go on from there."""
-    head = b"id: %d\n" % fact.version if fact.version else b""
-    return b"%bevent: %b\ndata: %b\n\n" % (head, fact.type.encode(), fact.frame)
-
-
-async def _ends_here(follow: Follow, batch: list[Fact]) -> bool:
-    """Whether the execution waits for people now. A pause that was answered is history, one for a timer goes on."""
-    last = next((fact for fact in reversed(batch) if fact.version), None)
-    if last is None or last.type != PAUSED_TYPE:
-        return False
-    data = decode_joined(last.frame).data
-    return isinstance(data, ExecutionPaused) and bool(data.pauses) and await follow.is_newest(last.version)
+async def _narration(follow: Follow, narrator: Narrator, *, ends_at_pause: bool) -> AsyncGenerator[bytes]:
+    loop = asyncio.get_running_loop()
+    if told := await narrator.begin():
+        yield told
+    if narrator.has_ended or (ends_at_pause and narrator.is_paused and await follow.is_newest(narrator.version)):
+        return
+    spoken = loop.time()
+    async for batch in follow.facts(narrator.version):
+        async for told in narrator.tell(batch):
+            yield told
+            spoken = loop.time()
+        if ends_at_pause and narrator.is_paused and batch and await follow.is_newest(narrator.version):
+            return
+        if not batch and loop.time() - spoken >= PING_SECONDS:
+            narrator.forget()
+            yield b": ping\n\n"
+            spoken = loop.time()

@@ -1,8 +1,20 @@
 """Lists, from the read models, which follow the log after a moment."""
 
+from collections.abc import Sequence
+
+import msgspec
+
 from playhead_gateway.access import Caller
 from playhead_gateway.paging import Page, page_of, read_name, read_place
-from playhead_gateway.read_models import ExecutionFilter, ExecutionRow, PauseFilter, PauseRow, WorkflowRow
+from playhead_gateway.problems import BadRequest, is_uuid
+from playhead_gateway.read_models import (
+    ExecutionFilter,
+    ExecutionRow,
+    PauseCounts,
+    PauseFilter,
+    PauseRow,
+    WorkflowRow,
+)
 from playhead_gateway.services import Services
 
 _CATCH_UP_SECONDS = 0.25
@@ -27,14 +39,30 @@ async def list_executions(
     return page_of(rows, limit, lambda row: (row.created_at, row.execution_id))
 
 
-async def list_pauses(
-    services: Services, caller: Caller, wanted: PauseFilter, cursor: str | None, limit: int
-) -> Page[PauseRow]:
+class Inbox(msgspec.Struct, frozen=True):
+    """Some of the pauses asked for, and how many there are in all, whatever their status."""
+
+    items: Sequence[PauseRow]
+    counts: PauseCounts
+    next_cursor: str | None = None
+
+
+async def list_pauses(services: Services, caller: Caller, wanted: PauseFilter, cursor: str | None, limit: int) -> Inbox:
     """Newest first."""
     before = read_place(cursor)
+    if wanted.execution is not None and not is_uuid(wanted.execution):
+        raise BadRequest("execution: should be the id of one")
     await _catch_up(services, "pauses")
     rows = await services.read_models.pauses(caller.tenant, wanted, before, limit + 1)
-    return page_of(rows, limit, lambda row: (row.requested_at, row.pause_id))
+    counts = await services.read_models.count_pauses(caller.tenant, wanted)
+    page = page_of(rows, limit, lambda row: (row.requested_at, row.pause_id))
+    return Inbox(page.items, counts, page.next_cursor)
+
+
+def names_of(caller: Caller) -> list[str]:
+    """Every name under which a pause may be for this caller."""
+    named = [caller.name, f"user:{caller.name}"]
+    return [*named, *(f"group:{group}" for group in caller.groups), *(f"scope:{scope}" for scope in caller.scopes)]
 
 
 async def _catch_up(services: Services, projection: str) -> None:

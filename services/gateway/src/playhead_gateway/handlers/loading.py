@@ -7,11 +7,11 @@ import msgspec
 
 from playhead_contracts import subjects
 from playhead_contracts.commands import Command
-from playhead_contracts.events import Event, EventData, NewEvent
-from playhead_contracts.ids import EventId, ExecutionId, WorkflowId, execution_stream
-from playhead_engine.folding import create, evolve
+from playhead_contracts.events import Event, EventData, ExecutionPaused, NewEvent
+from playhead_contracts.ids import EventId, ExecutionId, PauseId, WorkflowId, execution_stream
+from playhead_engine.folding import EXECUTIONS, create
 from playhead_engine.state import ExecutionState
-from playhead_eventlog import GENESIS, RawEvent, StreamHead
+from playhead_eventlog import LAST_VERSION, RawEvent, StreamHead
 from playhead_gateway.access import Caller
 from playhead_gateway.definitions import Definition
 from playhead_gateway.problems import ExecutionUnknown, is_uuid
@@ -30,7 +30,9 @@ class Loaded(msgspec.Struct, frozen=True):
     head: StreamHead
 
 
-async def load_execution(services: Services, caller: Caller, execution_id: str, until: int | None = None) -> Loaded:
+async def load_execution(
+    services: Services, caller: Caller, execution_id: str, until: int = LAST_VERSION
+) -> Loaded:
     """An execution of the caller's tenant, up to version `until`. Raises ExecutionUnknown and LogUnavailable."""
     loaded = await _load(services, ExecutionId(execution_id.lower()), until) if is_uuid(execution_id) else None
     if loaded is None or loaded.state.tenant != caller.tenant:
@@ -50,44 +52,28 @@ async def check_execution(services: Services, caller: Caller, execution_id: str)
 
 
 async def state_at(services: Services, execution_id: ExecutionId, at: datetime) -> ExecutionState | None:
-    """The state at a moment, None before the first event.
-
-    Moments are told by clocks of several machines; the order is told by versions. The first later event ends it.
-    """
-    state = None
-    async for events, _ in pages_of(services, execution_id):
-        for event in events:
-            if event.recorded_at > at:
-                return state
-            state = _evolved(state, event)
+    """The state at a moment, None before the first event. See `EventLog.version_at`."""
+    stream = execution_stream(execution_id)
+    state, _ = await services.log.fold(stream, EXECUTIONS, await services.log.version_at(stream, at))
     return state
 
 
-async def _load(services: Services, execution_id: ExecutionId, until: int | None = None) -> Loaded | None:
-    state, head = None, GENESIS
-    async for events, end in pages_of(services, execution_id, until):
-        head = end
-        for event in events:
-            state = _evolved(state, event)
+async def _load(services: Services, execution_id: ExecutionId, until: int = LAST_VERSION) -> Loaded | None:
+    state, head = await services.log.fold(execution_stream(execution_id), EXECUTIONS, until)
     return None if state is None else Loaded(state, head)
 
 
-def _evolved(state: ExecutionState | None, event: Event) -> ExecutionState:
-    """The same state, evolved; or the first one."""
-    if state is None:
-        return create(event)
-    evolve(state, event.data, event.version, event.recorded_at, event.envelope.actor)
-    return state
+evolved = EXECUTIONS.evolve
 
 
 async def pages_of(
-    services: Services, execution_id: ExecutionId, until: int | None = None
+    services: Services, execution_id: ExecutionId, until: int | None = None, after: int = 0
 ) -> AsyncGenerator[tuple[list[Event], StreamHead]]:
-    """The events of an execution, up to version `until`, in pages, each with the head that it ends in.
+    """The events of an execution after a version, up to version `until`, in pages, each with the head that it ends in.
 
     However long the execution is, others get their turn between two pages, and memory holds one. Raises LogUnavailable.
     """
-    version = 0
+    version = after
     while until is None or version < until:
         limit = _PAGE if until is None else min(_PAGE, until - version)
         raws = await services.log.read_raw(execution_stream(execution_id), version, limit)
@@ -109,6 +95,52 @@ async def asking_children(services: Services, state: ExecutionState) -> list[Exe
         if found is not None:
             asking += [found.state, *await asking_children(services, found.state)]
     return asking
+
+
+async def children_as_told(services: Services, state: ExecutionState) -> list[ExecutionState]:
+    """The child executions, and theirs, as they were when they asked what this state knows of: what came since is not
+    in it, so that one state always gives the same.
+
+    Raises LogUnavailable.
+    """
+    asking: list[ExecutionState] = []
+    for path in sorted(state.waiting):
+        child = state.blocks[path].child
+        if child is not None and child.pauses:
+            found = await _when_asking(services, child.execution_id, frozenset(child.pauses))
+            asking += [] if found is None else [found, *await children_as_told(services, found)]
+    return asking
+
+
+async def _when_asking(
+    services: Services, execution_id: ExecutionId, pauses: frozenset[PauseId]
+) -> ExecutionState | None:
+    """The first state of an execution that asks all of this."""
+    state = None
+    async for events, _ in pages_of(services, execution_id):
+        for event in events:
+            state = evolved(state, event)
+            if isinstance(event.data, ExecutionPaused) and pauses.issubset(state.asked_pauses()):
+                return state
+    return None
+
+
+async def state_until(
+    services: Services, execution_id: ExecutionId, version: int, known: ExecutionState | None = None
+) -> ExecutionState:
+    """The state at a version that there is; of `known`, an earlier one which is the caller's to give away, if given.
+
+    Raises LogUnavailable.
+    """
+    if known is None or version - known.version > _PAGE:
+        state, _ = await services.log.fold(execution_stream(execution_id), EXECUTIONS, version)
+    else:
+        state = known
+        async for events, _ in pages_of(services, execution_id, version, known.version):
+            for event in events:
+                state = evolved(state, event)
+    assert state is not None
+    return state
 
 
 async def definition_of(services: Services, state: ExecutionState) -> Definition:

@@ -8,8 +8,9 @@ from msgspec import UNSET, UnsetType
 from playhead_contracts.errors import InvalidInput
 from playhead_contracts.events import ForkSource, Json, Parent
 from playhead_contracts.ids import ExecutionId, execution_stream
-from playhead_engine.compare import Comparison, compare
+from playhead_engine.folding import in_order
 from playhead_engine.state import ExecutionState
+from playhead_eventlog import LAST_VERSION
 from playhead_gateway.access import Caller
 from playhead_gateway.follow import TERMINAL_TYPES
 from playhead_gateway.handlers.listening import StreamReply, event_stream, links_of
@@ -19,8 +20,6 @@ from playhead_gateway.paging import read_moment
 from playhead_gateway.problems import BadRequest, VersionUnknown
 from playhead_gateway.results import Result, result_of
 from playhead_gateway.services import Services
-
-LAST_VERSION = 2**31 - 1
 
 
 class ImpossibleMoment(InvalidInput):
@@ -101,40 +100,30 @@ async def show_state(
     if version is not None and at is not None:
         raise ImpossibleMoment("say either version or at")
     if version is not None:
-        if not (version.isascii() and version.isdigit()) or not 0 < int(version[:20]) <= LAST_VERSION:
-            raise ImpossibleMoment(f"a version is a whole number from 1 on, not {version[:32]!r}")
-        return await state_at_version(services, caller, execution_id, int(version))
+        return in_order(await state_at_version(services, caller, execution_id, read_version(version)))
     if at is None:
-        return (await load_execution(services, caller, execution_id)).state
+        return in_order((await load_execution(services, caller, execution_id)).state)
     await check_execution(services, caller, execution_id)
     state = await state_at(services, ExecutionId(execution_id.lower()), at)
     if state is None:
         raise VersionUnknown(f"the execution did not exist yet at {at.isoformat()}")
-    return state
+    return in_order(state)
 
 
-async def compare_executions(services: Services, caller: Caller, a: str, b: str) -> Comparison:
-    """Two executions of the caller, block by block."""
-    left = await load_execution(services, caller, a)
-    right = await load_execution(services, caller, b)
-    return compare(left.state, right.state)
+async def stream_execution(
+    services: Services, caller: Caller, execution_id: str, after: int, *, follow: bool
+) -> StreamReply | None:
+    """What happened after a version as server-sent events, up to a pause, or to the end if they want to `follow`.
 
-
-async def stream_execution(services: Services, caller: Caller, execution_id: str, after: int) -> StreamReply | None:
-    """The facts after a version as server-sent events; None if the last one is not after it."""
-    await check_execution(services, caller, execution_id)
-    known_id = ExecutionId(execution_id.lower())
-    known = after
-    if after:
-        stream = execution_stream(known_id)
-        last = await services.log.read_raw(stream, after - 1, 1)
-        if not last:
-            # Beyond the end: listen from the end on, and pass over what is not asked for.
-            last = (await services.log.read_raw(stream))[-1:]
-            known = last[0].version
-        if last[0].type in TERMINAL_TYPES:
-            return None
-    return StreamReply(event_stream(services, caller.tenant, known_id, after, known=known))
+    None if the last fact is not after that version.
+    """
+    began = await check_execution(services, caller, execution_id)
+    newest = await services.log.newest(execution_stream(began.execution_id))
+    assert newest is not None
+    if after >= newest.version and newest.type in TERMINAL_TYPES:
+        return None
+    stream = event_stream(services, caller.tenant, began.execution_id, after, began=began, ends_at_pause=not follow)
+    return StreamReply(stream)
 
 
 def read_at(text: str) -> datetime:
@@ -145,6 +134,13 @@ def read_at(text: str) -> datetime:
         raise ImpossibleMoment(exc.detail) from exc
     assert moment is not None
     return moment
+
+
+def read_version(text: str) -> int:
+    """A version to look at. Raises ImpossibleMoment for what is none."""
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:20]) <= LAST_VERSION:
+        raise ImpossibleMoment(f"a version is a whole number from 1 on, not {text[:32]!r}")
+    return int(text)
 
 
 def read_after(text: str) -> int:

@@ -1,12 +1,22 @@
-"""`/v1/events`: events from outside, which `wait` blocks wait for."""
+"""`/v1/events`: events from outside, which `wait` blocks wait for; and everything that happens, as a stream."""
 
-from litestar import Router, post
+from typing import Annotated
+
+from litestar import Router, get, post
+from litestar.params import FromQuery, HeaderParameter, QueryParameter
 
 from playhead_gateway.cloud_events import read_cloud_event
-from playhead_gateway.handlers import receiving
-from playhead_gateway.routes.openapi import problems, says, takes_cloud_event
+from playhead_gateway.handlers import receiving, tailing
+from playhead_gateway.routes.openapi import problems, says, says_events, takes_cloud_event
 from playhead_gateway.routes.replies import AnyResponse, respond
 from playhead_gateway.services import AnyRequest, caller_of, needs, services_of
+
+LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID")]
+After = Annotated[str | None, QueryParameter(description="The position seen last")]
+Types = Annotated[
+    list[str] | None,
+    QueryParameter(name="type", description="A type, or with a dot at its end all that begin so; any number of them"),
+]
 
 
 @post(
@@ -26,4 +36,22 @@ async def receive_event(request: AnyRequest) -> AnyResponse:
     return respond(await receiving.receive_event(services_of(request), caller_of(request), event))
 
 
-ROUTER = Router("/", route_handlers=[receive_event], tags=["events"])
+@get(
+    "/v1/events/stream",
+    guards=[needs("executions:read")],
+    responses={200: says_events("Server-sent events; the stream does not end by itself"), **problems(400)},
+)
+async def stream_events(
+    request: AnyRequest,
+    workflow: FromQuery[str | None] = None,
+    types: Types = None,
+    after: After = None,
+    last_event_id: LastEventId = None,
+) -> AnyResponse:
+    """Everything that has happened and happens, of all executions, in the order of the log; the id is the position."""
+    wanted = tailing.Filter(workflow, tuple(types or ()))
+    seen = tailing.read_position(last_event_id or after or "0")
+    return respond(tailing.follow_tenant(services_of(request), caller_of(request), wanted, seen))
+
+
+ROUTER = Router("/", route_handlers=[receive_event, stream_events], tags=["events"])

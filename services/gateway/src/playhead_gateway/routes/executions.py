@@ -9,14 +9,14 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from playhead_engine.compare import Comparison
 from playhead_engine.state import ExecutionState, ExecutionStatus
 from playhead_gateway.bodies import Cancel, Rerun, StartExecution, read_body, read_idempotency_key
-from playhead_gateway.handlers import blocks, cancelling, listing, starting, viewing
+from playhead_gateway.handlers import blocks, cancelling, comparing, lineage, listing, rerunning, starting, viewing
 from playhead_gateway.handlers.listening import Accepted
 from playhead_gateway.paging import Page, read_moment
 from playhead_gateway.read_models import ExecutionFilter, ExecutionRow
 from playhead_gateway.results import Result
-from playhead_gateway.routes.openapi import problems, says, takes
+from playhead_gateway.routes.openapi import problems, says, says_events, says_nothing, takes
 from playhead_gateway.routes.replies import AnyResponse, respond, show
-from playhead_gateway.services import AnyRequest, caller_of, needs, services_of
+from playhead_gateway.services import AnyRequest, caller_of, has_left, needs, services_of
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 EventLimit = Annotated[int, QueryParameter(ge=1, le=1000)]
@@ -25,6 +25,9 @@ Under = Annotated[str | None, QueryParameter(description="A container, `each`, o
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key")]
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID")]
 After = Annotated[str | None, QueryParameter(description="The version seen last")]
+From = Annotated[str, QueryParameter(name="from", description="A version")]
+To = Annotated[str, QueryParameter(name="to", description="Another version, later or earlier")]
+Follow = Annotated[bool, QueryParameter(description="Go on after a pause, to the end")]
 
 _READ = needs("executions:read")
 _RUN = needs("executions:run")
@@ -36,15 +39,19 @@ _RESULTS = {
 }
 
 
+_RERUN = says(Result | rerunning.PlanReply, "The result, or the plan alone of a dry run; or server-sent events")
+
+
 def _asked(request: AnyRequest, idempotency_key: str | None) -> starting.Asked:
     headers = tuple(request.headers.items())
-    return starting.Asked(read_idempotency_key(idempotency_key), request.headers.get("traceparent"), headers)
+    key, trace = read_idempotency_key(idempotency_key), request.headers.get("traceparent")
+    return starting.Asked(key, trace, headers, lambda: has_left(request.receive))
 
 
 @post(
     "/v1/workflows/{workflow_id:str}/executions",
     guards=[_RUN],
-    operation_class=takes(StartExecution),
+    operation_class=takes(StartExecution, may_stream=True),
     responses={**_RESULTS, **problems(400, 404, 413, 415, 422)},
 )
 async def start_execution(
@@ -52,7 +59,9 @@ async def start_execution(
 ) -> AnyResponse:
     """Start a workflow. An Idempotency-Key makes a repeat the same execution.
 
-    A header `X-Playhead-Var-NAME` sets the variable NAME, as the body's `variables` do, which go before it.
+    Without `mode` in the body, `Accept: text/event-stream` asks for a stream, and `Prefer: respond-async` not to wait;
+    `Prefer: wait=N` is how many seconds a sync call may take. A header `X-Playhead-Var-NAME` sets the variable NAME, as
+    the body's `variables` do, which go before it.
     """
     order = read_body(await request.body(), StartExecution, request.headers.get("content-type"))
     services, caller, asked = services_of(request), caller_of(request), _asked(request, idempotency_key)
@@ -91,8 +100,12 @@ async def list_executions(
     responses={200: says(Comparison, "Block by block"), **problems(400, 404)},
 )
 async def compare_executions(request: AnyRequest, a: FromQuery[str], b: FromQuery[str]) -> AnyResponse:
-    """Two executions, block by block: reused, same, changed, added, gone."""
-    return show(await viewing.compare_executions(services_of(request), caller_of(request), a, b))
+    """Two executions, block by block: reused, same, changed (with a JSON Patch of the outputs), added, gone.
+
+    `saved` is what b did not have to do again: how many blocks it took over from a, how long they took there, and how
+    many of them act outside.
+    """
+    return show(await comparing.compare_executions(services_of(request), caller_of(request), a, b))
 
 
 @get(
@@ -153,19 +166,47 @@ async def show_state(
 
 
 @get(
+    "/v1/executions/{execution_id:str}/diff",
+    guards=[_READ],
+    responses={200: says(comparing.Diff, "The changes"), **problems(400, 404, 422)},
+)
+async def diff_states(request: AnyRequest, execution_id: FromPath[str], since: From, until: To) -> AnyResponse:
+    """What changed from one version of the state to another, as a JSON Patch (RFC 6902)."""
+    services, caller = services_of(request), caller_of(request)
+    return show(await comparing.diff_states(services, caller, execution_id, since, until))
+
+
+@get(
+    "/v1/executions/{execution_id:str}/lineage",
+    guards=[_READ],
+    responses={200: says(lineage.Lineage, "The tree"), **problems(404)},
+)
+async def show_lineage(request: AnyRequest, execution_id: FromPath[str]) -> AnyResponse:
+    """The tree of forks that the execution is in: its root, what it was forked from, and all forks of all of them."""
+    return show(await lineage.show_lineage(services_of(request), caller_of(request), execution_id))
+
+
+@get(
     "/v1/executions/{execution_id:str}/stream",
     guards=[_READ],
-    responses={200: says(str, "Server-sent events"), **problems(400, 404)},
+    responses={200: says_events("Server-sent events"), 204: says_nothing("It has ended"), **problems(400, 404)},
 )
 async def stream_execution(
-    request: AnyRequest, execution_id: FromPath[str], after: After = None, last_event_id: LastEventId = None
+    request: AnyRequest,
+    execution_id: FromPath[str],
+    after: After = None,
+    last_event_id: LastEventId = None,
+    follow: Follow = False,
 ) -> AnyResponse:
-    """The facts as server-sent events: history, then live, up to the last one.
+    """The facts as server-sent events: history, then live, up to the last one, or to a pause that people must answer.
 
-    204 when the last one was seen already: an EventSource stops reconnecting then.
+    An event `output` tells what a wanted block gave, `result` the result, `paused` the result at a pause; `block.chunk`
+    a piece of what a block is about to give. These have no id. 204 when the last fact was seen already: an EventSource
+    stops reconnecting then.
     """
     seen = viewing.read_after(last_event_id or after or "0")
-    reply = await viewing.stream_execution(services_of(request), caller_of(request), execution_id, seen)
+    services, caller = services_of(request), caller_of(request)
+    reply = await viewing.stream_execution(services, caller, execution_id, seen, follow=follow)
     return Response(b"", status_code=HTTPStatus.NO_CONTENT) if reply is None else respond(reply)
 
 
@@ -186,16 +227,16 @@ async def cancel_execution(request: AnyRequest, execution_id: FromPath[str]) -> 
 @post(
     "/v1/executions/{execution_id:str}/rerun",
     guards=[_RUN],
-    operation_class=takes(Rerun),
-    responses={**_RESULTS, **problems(400, 404, 413, 415, 422)},
+    operation_class=takes(Rerun, may_stream=True),
+    responses={**_RESULTS, 200: _RERUN, **problems(400, 404, 413, 415, 422)},
 )
 async def rerun_execution(
     request: AnyRequest, execution_id: FromPath[str], idempotency_key: IdempotencyKey = None
 ) -> AnyResponse:
-    """Run again from a block, as a new execution; `dry_run` only says what would be repeated, and why."""
+    """Run again from blocks or iterations, as a new execution; `dry_run` only says what would be repeated, and why."""
     order = read_body(await request.body(), Rerun, request.headers.get("content-type"))
     services, caller, asked = services_of(request), caller_of(request), _asked(request, idempotency_key)
-    return respond(await starting.rerun_execution(services, caller, execution_id, order, asked))
+    return respond(await rerunning.rerun_execution(services, caller, execution_id, order, asked))
 
 
 ROUTER = Router(
@@ -208,6 +249,8 @@ ROUTER = Router(
         list_events,
         list_blocks,
         show_state,
+        diff_states,
+        show_lineage,
         stream_execution,
         cancel_execution,
         rerun_execution,

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
+from litestar import Request
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
     Operation,
     Reference,
     RequestBody,
@@ -20,6 +23,7 @@ from litestar.openapi.spec import (
 from playhead_contracts.errors import Fault
 from playhead_contracts.problems import PROBLEM_MEDIA_TYPE
 from playhead_gateway.bodies import Approval, Approvals, Body
+from playhead_gateway.preferences import EVENT_STREAM
 
 
 class ProblemDocument(msgspec.Struct, rename={"kind": "type"}):
@@ -38,6 +42,16 @@ def says(kind: object, description: str) -> ResponseSpec:
     return ResponseSpec(kind, generate_examples=False, description=description)  # pyright: ignore[reportArgumentType]
 
 
+def says_events(description: str) -> ResponseSpec:
+    """A response that is a stream of server-sent events."""
+    return ResponseSpec(str, generate_examples=False, media_type=EVENT_STREAM, description=description)
+
+
+def says_nothing(description: str) -> ResponseSpec:
+    """A response without a body."""
+    return ResponseSpec(None, generate_examples=False, description=description)
+
+
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
     """The problem responses of a call; 401, 403 and 503 are those of every call with a key."""
     spec = ResponseSpec(
@@ -49,9 +63,9 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     return dict.fromkeys((*statuses, 401, 403, 503), spec)
 
 
-def takes(kind: type[Body]) -> type[Operation]:
-    """The body of a call, which is JSON."""
-    return _with_body({"application/json": OpenAPIMediaType(schema=cast("Schema", _schema(kind)))})
+def takes(kind: type[Body], *, may_stream: bool = False) -> type[Operation]:
+    """The body of a call, which is JSON; `may_stream`: its 200 may be server-sent events as well."""
+    return _with_body({"application/json": OpenAPIMediaType(schema=cast("Schema", _schema(kind)))}, may_stream)
 
 
 def takes_document() -> type[Operation]:
@@ -68,15 +82,38 @@ def takes_cloud_event() -> type[Operation]:
     return _with_body({kind: OpenAPIMediaType(schema=schema) for kind in kinds})
 
 
-def _with_body(content: dict[str, OpenAPIMediaType]) -> type[Operation]:
+def _with_body(content: dict[str, OpenAPIMediaType], may_stream: bool = False) -> type[Operation]:
     @dataclass
     class WithBody(Operation):
         """An operation with a body that its route reads by itself, strictly."""
 
         def __post_init__(self) -> None:
             self.request_body = RequestBody(content=content)
+            if may_stream and self.responses is not None:
+                found = self.responses["200"]
+                assert isinstance(found, OpenAPIResponse)
+                assert found.content is not None
+                found.content[EVENT_STREAM] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
 
     return WithBody
+
+
+class _Renderer(JsonRenderPlugin):
+    """Says `anyOf` where Litestar says `oneOf`: a value may be more than one of the types of a union, such as JSON."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return self.render_json(request, _with_any_of(openapi_schema))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _with_any_of(part: Any) -> Any:
+    match part:
+        case dict():
+            items = cast("dict[str, Any]", part).items()
+            return {"anyOf" if name == "oneOf" else name: _with_any_of(value) for name, value in items}
+        case list():
+            return [_with_any_of(each) for each in cast("list[Any]", part)]
+        case _:
+            return part
 
 
 def openapi_config(version: str) -> OpenAPIConfig:
@@ -91,7 +128,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description="Workflows whose every step is an event.",
         use_handler_docstrings=True,
         path="/schema",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[_Renderer(path="/openapi.json")],
         security=[{"bearer": []}, {"key": []}],
         components=Components(security_schemes=security),
     )

@@ -4,7 +4,7 @@ from playhead_engine.due import due_at
 from playhead_engine.state import ExecutionState
 from playhead_projector.folding import Changes
 from playhead_projector.projections.projection import Projection
-from playhead_projector.table import Row, Table, json_text
+from playhead_projector.table import Row, Table, json_text, plain_text
 
 TABLE = Table(
     name="executions",
@@ -25,6 +25,7 @@ TABLE = Table(
         "output": "json",
         "source_execution_id": "uuid",
         "source_version": "integer",
+        "source_block": "text",
         "parent_execution_id": "uuid",
         "blocks_run": "integer not null",
         "blocks_reused": "integer not null",
@@ -39,6 +40,7 @@ TABLE = Table(
         "newest": "(tenant, created_at desc, execution_id)",
         "workflow": "(tenant, workflow_id, created_at desc, execution_id)",
         "status": "(tenant, status, created_at desc, execution_id)",
+        "source": "(source_execution_id) where source_execution_id is not null",
         "parent": "(parent_execution_id, created_at desc, execution_id) where parent_execution_id is not null",
     },
 )
@@ -67,6 +69,7 @@ def _row(state: ExecutionState) -> Row:
         json_text(state.output),
         state.source.execution_id if state.source else None,
         state.source.version if state.source else None,
+        plain_text(state.source.from_block) if state.source else None,
         state.parent.execution_id if state.parent else None,
         state.counts.run,
         state.counts.reused,
@@ -77,4 +80,4 @@ def _row(state: ExecutionState) -> Row:
     )
 
 
-EXECUTIONS = Projection(table=TABLE, follows="execution", apply=apply)
+EXECUTIONS = Projection(table=TABLE, follows="execution", apply=apply, version=2)

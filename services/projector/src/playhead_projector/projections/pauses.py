@@ -1,5 +1,6 @@
 """One row for each question to people: the inbox."""
 
+from playhead_engine.pauses import asked_now
 from playhead_engine.state import ExecutionState, PauseState
 from playhead_projector.folding import Changes
 from playhead_projector.projections.projection import Projection
@@ -17,11 +18,17 @@ TABLE = Table(
         "message": "text not null",
         "form": "json",
         "show": "json not null",
-        "assignees": "text[] not null",
+        "actions": "json not null",
+        "asked": "text[] not null",
+        "votes": "integer not null",
+        "votes_needed": "integer",
+        "escalations": "integer not null",
         "digest": "text not null",
         "requested_at": "timestamptz not null",
         "expires_at": "timestamptz",
         "answer": "json",
+        "action": "text",
+        "comment": "text",
         "resolved_by": "json",
         "resolved_at": "timestamptz",
         "reason": "text",
@@ -49,15 +56,21 @@ def _row(state: ExecutionState, pause: PauseState) -> Row:
         plain_text(pause.message),
         json_text(pause.form),
         json_text(pause.show),
-        text_array(pause.assignees),
+        json_text(list(pause.actions)),
+        text_array(asked_now(pause)),
+        len(pause.votes),
+        None if pause.quorum is None else pause.quorum.needed,
+        pause.escalations,
         pause.digest,
         pause.requested_at,
         pause.expires_at,
         json_text(pause.answer),
+        pause.action,
+        plain_text(pause.comment),
         json_text(pause.resolved_by),
         pause.resolved_at,
         plain_text(pause.reason),
     )
 
 
-PAUSES = Projection(table=TABLE, follows="execution", apply=apply)
+PAUSES = Projection(table=TABLE, follows="execution", apply=apply, version=2)

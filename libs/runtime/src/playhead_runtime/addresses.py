@@ -1,10 +1,10 @@
-"""Which addresses `http` blocks may reach: public ones, and what the operator allows besides.
+"""Which addresses requests to the outside may reach: public ones, and what the operator allows besides.
 
-A workflow's author chooses URLs, and the executor stands inside the operator's network: without this, a document could
-read cloud metadata or talk to what trusts its neighbours (OWASP: Server-Side Request Forgery). The check is made where
-the connection is, on the very address that is then connected to: a name that resolves to another address a moment
-later (DNS rebinding) gains nothing. IPv6 forms that carry an IPv4 address (mapped, 6to4, Teredo, NAT64) are judged by
-what they carry.
+Tenants choose URLs, of `http` blocks and of webhooks, and our services stand inside the operator's network: without
+this, a document could read cloud metadata or talk to what trusts its neighbours (OWASP: Server-Side Request Forgery).
+The check is made where the connection is, on the very address that is then connected to: a name that resolves to
+another address a moment later (DNS rebinding) gains nothing. IPv6 forms that carry an IPv4 address (mapped, 6to4,
+Teredo, NAT64) are judged by what they carry.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _NEXT_AFTER_SECONDS = 3.0
 
 
 class AddressRefused(PlayheadError):
-    """The host is, or resolves to, an address that `http` blocks may not reach."""
+    """The host is, or resolves to, an address that may not be reached."""
 
 
 class BadAddressRule(PlayheadError):
@@ -51,10 +51,11 @@ class BadAddressRule(PlayheadError):
 class AllowedAddresses:
     """What the operator allows besides public addresses: host names, addresses, ranges (CIDR), or `private`.
 
-    Raises BadAddressRule.
+    `variable` is the setting that the rules are from, for messages. Raises BadAddressRule.
     """
 
-    def __init__(self, rules: Iterable[str] = ()):
+    def __init__(self, rules: Iterable[str] = (), variable: str = "PLAYHEAD_HTTP_ALLOW"):
+        self.variable = variable
         self._names: set[str] = set()
         self._networks: list[_Network] = []
         self._all = False
@@ -65,9 +66,9 @@ class AllowedAddresses:
                 try:
                     self._networks.append(ipaddress.ip_network(rule))
                 except ValueError as wrong:
-                    raise BadAddressRule(f"PLAYHEAD_HTTP_ALLOW: {rule!r} is no range of addresses: {wrong}") from wrong
+                    raise BadAddressRule(f"{variable}: {rule!r} is no range of addresses: {wrong}") from wrong
             else:
-                self._names.add(_name(rule))
+                self._names.add(_name(rule, variable))
 
     def allows(self, host: str, address: _Address) -> bool:
         """Whether a connection to `host` may go to `address`, which it resolved to."""
@@ -98,7 +99,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         reachable = [each for each in addresses if self._allowed.allows(host, each)]
         if not reachable:
             raise AddressRefused(
-                f"{host} is not a public address; an operator can allow it with PLAYHEAD_HTTP_ALLOW on the executor"
+                f"{host} is not a public address; an operator can allow it with {self._allowed.variable}"
             )
         # One after the other, in the order of the resolver, as a client without the guard would.
         for address in reachable[:-1]:
@@ -116,7 +117,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109 - the signature of httpcore
         socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:
-        raise AddressRefused("an http block does not talk to sockets of its machine")
+        raise AddressRefused("nothing here talks to sockets of its machine")
 
     async def sleep(self, seconds: float) -> None:
         await self._unguarded.sleep(seconds)
@@ -146,12 +147,12 @@ async def _resolved(host: str, port: int) -> list[_Address]:
     return [ipaddress.ip_address(text) for text in texts]
 
 
-def _name(rule: str) -> str:
+def _name(rule: str, variable: str) -> str:
     """A host name as connections have it: in lower case, in ASCII, without the dot at the end."""
     if _NAME.fullmatch(rule):
         with suppress(httpx.InvalidURL, UnicodeError):
             return httpx.URL(f"http://{rule}/").raw_host.decode().lower().rstrip(".")
-    raise BadAddressRule(f"PLAYHEAD_HTTP_ALLOW: {rule!r} is no host name, address or range, and not {PRIVATE!r}")
+    raise BadAddressRule(f"{variable}: {rule!r} is no host name, address or range, and not {PRIVATE!r}")
 
 
 def _is_public(address: _Address) -> bool:
