@@ -15,6 +15,7 @@ from typing import Any
 
 from playhead_contracts import subjects
 from playhead_contracts.events import ExecutionResumed, NewEvent, PauseResolved
+from playhead_engine.state import ExecutionState
 from playhead_eventlog import EventLog
 from playhead_runtime.bus import Bus
 from playhead_runtime.service import run_service
@@ -38,7 +39,7 @@ def die() -> None:
 
 def arm(point: str) -> None:
     """Put death where it was asked for."""
-    append, load, send, request = EventLog.append, EventLog.load, Bus.send_soon, Bus.request
+    append, fold, send, request = EventLog.append, EventLog.fold, Bus.send_soon, Bus.request
 
     def holds(new: Sequence[NewEvent], kind: type) -> bool:
         return any(isinstance(event.data, kind) for event in new)
@@ -52,11 +53,11 @@ def arm(point: str) -> None:
             die()
         return appended
 
-    async def dying_load(self: EventLog, stream: Any, until: Any = None) -> Any:
-        events, head = await load(self, stream, until)
-        if point == "while folding" and any(isinstance(event.data, PauseResolved) for event in events):
+    async def dying_fold(self: EventLog, stream: Any, how: Any, *more: Any) -> Any:
+        state, head = await fold(self, stream, how, *more)
+        if point == "while folding" and isinstance(state, ExecutionState) and state.unheeded:
             die()
-        return events, head
+        return state, head
 
     async def dying_send(self: Bus, subject: str, *more: Any, **named: Any) -> None:
         await send(self, subject, *more, **named)
@@ -75,7 +76,7 @@ def arm(point: str) -> None:
 
     patched: dict[tuple[type, str], Call] = {
         (EventLog, "append"): dying_append,
-        (EventLog, "load"): dying_load,
+        (EventLog, "fold"): dying_fold,
         (Bus, "send_soon"): dying_send,
         (Bus, "request"): dying_request,
     }

@@ -54,7 +54,8 @@ class Whole:
 
     async def start(self, name: str) -> None:
         """Start a service, or start it again."""
-        own = {"host": "127.0.0.1", "port": self.port, "open_tenant": "acme"} if name == "gateway" else {}
+        own: dict[str, Any] = {"host": "127.0.0.1", "port": self.port, "open_tenant": "acme"}
+        own = own if name == "gateway" else {}
         self.services[name] = await self.processes.start(name, **own)
 
     async def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:

@@ -207,3 +207,33 @@ blocks:
     assert block(state, "each").reused_from is not None
     whole = (await http.post(f"/v1/executions/{done['execution_id']}/rerun", json={"from_block": "each[3]/n"})).json()
     assert whole["plan"]["scope"] == ["each", "after"]
+
+
+async def test_a_child_is_run_again_from_within_and_its_parent_from_the_block_that_started_it(
+    http: httpx.AsyncClient, client: System
+) -> None:
+    paused = await started(http, "parent", input={"n": 5})
+    [pause] = paused["pauses"]
+    path = f"/v1/executions/{pause['execution_id']}/pauses/{pause['pause_id']}/resume"
+    await http.post(path, json={"input": {"said": "yes"}}, timeout=60)
+    done = await client.ended(ExecutionId(paused["execution_id"]))
+    rerun = f"/v1/executions/{paused['execution_id']}/rerun"
+    answer = await http.post(rerun, json={"from_block": "call/twice"}, timeout=60)
+    fork = answer.json()
+    assert fork["status"] == "completed", fork
+    assert fork["output"] == done.output == {"n": 11, "said": "yes"}
+    [planned] = [each for each in fork["plan"]["blocks"] if each["path"] == "call"]
+    assert planned["child_from"] == "twice"
+    child = block(await client.state(ExecutionId(fork["execution_id"])), "call").child
+    assert child is not None
+    assert child.execution_id != pause["execution_id"]
+    state = await client.state(child.execution_id)
+    assert state.source is not None
+    assert (state.source.execution_id, state.source.from_block) == (pause["execution_id"], "twice")
+    assert block(state, "ask").reused_from is not None
+    again = await http.post(rerun, json={"from_block": "call/ask"}, timeout=60)
+    assert again.json()["status"] == "paused"
+    wrong = await http.post(rerun, json={"from_block": "call/nowhere"}, timeout=60)
+    assert wrong.json()["error"]["type"] == "rerun_refused"
+    other = await http.post(rerun, json={"from_block": "after/x"}, timeout=60)
+    assert other.status_code == 422

@@ -4,8 +4,8 @@ import asyncio
 from datetime import UTC, datetime
 
 import psycopg
-from psycopg import sql
 import pytest
+from psycopg import sql
 
 from playhead_contracts.errors import VersionConflict
 from playhead_contracts.events import (

@@ -12,19 +12,28 @@ import httpx
 import psycopg
 import pytest
 
-from playhead_contracts.events import BlockSkipped, Event, EventData, ExecutionCreated, ExecutionStarted
+from playhead_contracts.events import (
+    BlockCompleted,
+    BlockSkipped,
+    Event,
+    EventData,
+    ExecutionCreated,
+    ExecutionStarted,
+    Json,
+)
 from playhead_contracts.ids import BlockPath, ExecutionId, StreamId, execution_stream
 from playhead_engine.folding import EXECUTIONS, fold
 from playhead_engine.state import ExecutionState
-from playhead_eventlog import EVERY, GENESIS, EventLog, StreamHead, open_log
+from playhead_eventlog import BLOB_BYTES, EVERY, GENESIS, EventLog, StreamHead, open_log
 from playhead_eventlog.snapshots import allowed_tail
+from playhead_projector.folding import Folding
 from playhead_runtime.bus import Bus
 from playhead_runtime.ids import new_id
 from tests.conftest import Database
 from tests.derived import caught_up
 from tests.door import gateway
 from tests.projecting import projecting, states
-from tests.system import eventually
+from tests.system import System, eventually, only_pause
 from tests.traffic import TENANTS, WORKFLOWS, Traffic, new_event
 
 
@@ -37,8 +46,9 @@ async def log(database: Database) -> AsyncGenerator[EventLog]:
 class LongExecution:
     """A stream of as many events as are wanted."""
 
-    def __init__(self, log: EventLog):
+    def __init__(self, log: EventLog, large: Json = None):
         self._log = log
+        self.large = large
         self.id = ExecutionId(new_id())
         self.stream = execution_stream(self.id)
         self._head = GENESIS
@@ -55,6 +65,8 @@ class LongExecution:
             return ExecutionCreated(workflow_id=WORKFLOWS[0], workflow_version=1, digest="d" * 64, input={"n": [1.5]})
         if version == 2:
             return ExecutionStarted(executor="executor-1", epoch=1, command="run")
+        if version == 3 and self.large is not None:
+            return BlockCompleted(path=BlockPath("b3"), outputs=self.large)
         return BlockSkipped(path=BlockPath(f"b{version}"), reason="for the test")
 
 
@@ -170,6 +182,39 @@ async def test_a_snapshot_that_no_event_can_follow_is_one_of_the_wrong_ones(
     assert 3000 not in await kept(database, long.stream)
 
 
+async def test_a_snapshot_holds_large_values_filled_in(log: EventLog, database: Database) -> None:
+    long = LongExecution(log, large={"text": "x" * (BLOB_BYTES + 1)})
+    await long.grow(2 * EVERY + 100)
+    state = await loaded(log, long.stream)
+    [content] = (await kept(database, long.stream)).values()
+    assert len(content) > BLOB_BYTES
+    assert await loaded(log, long.stream) == state == await cold(log, long.stream)
+    assert state.blocks[BlockPath("b3")].outputs == long.large
+
+
+async def test_executors_and_answers_go_on_from_snapshots(system: System, database: Database) -> None:
+    yaml = """
+id: long
+blocks:
+  each: {type: loop, for: 1100, blocks: {step: {type: function, code: "inputs['n']", inputs: {n: "{{ loop.index }}"}}},
+         result: "{{ blocks.step.result }}", next: ask}
+  ask: {type: human, message: "Enough?", next: last}
+  last: {type: function, code: "len(inputs['all'])", inputs: {all: "{{ blocks.each.results }}"}}
+output: "{{ blocks.last.result }}"
+"""
+    await system.publish(yaml)
+    execution_id = await system.start(yaml)
+    pause = only_pause(await system.paused(execution_id))
+    assert await kept(database, execution_stream(execution_id)) == {}
+    await system.answer(execution_id, pause.pause_id, {})
+    ended = await system.ended(execution_id)
+    # Whoever took the answer folded it all, and left a snapshot for the executor.
+    [version] = await kept(database, execution_stream(execution_id))
+    assert 2 * EVERY < version < ended.version
+    assert ended.output == 1100
+    assert await loaded(system.log, execution_stream(execution_id)) == ended
+
+
 async def test_services_cannot_change_a_snapshot_and_may_delete_it(
     log: EventLog, database: Database, long: LongExecution
 ) -> None:
@@ -202,6 +247,21 @@ async def test_the_projector_leaves_few_snapshots_that_are_near_every_version(
     assert all(b - a <= allowed_tail(b) + 2 * EVERY for a, b in pairwise(versions))
     for version in (1, 999, 1000, 2500, 5999, 6000):
         assert await loaded(log, long.stream, version) == await cold(log, long.stream, version)
+
+
+async def test_read_models_of_a_long_execution_go_on_from_a_snapshot(
+    log: EventLog, database: Database, long: LongExecution
+) -> None:
+    last = await log.last_position()
+    [raw] = await log.read_raw(long.stream, 3099, 1)
+    content = EXECUTIONS.encode(await cold(log, long.stream, 3100))
+    await log.snapshots.save(long.stream, StreamHead(3100, raw.hash), EXECUTIONS.code, content)
+    await long.grow(3 * EVERY + 300)
+    batch = await log.read_log(last, 1000)
+    [change] = (await Folding(log, from_snapshots=True).changes(batch, ["execution"])).executions
+    assert change.state == await cold(log, long.stream)
+    [same] = (await Folding(log).changes(batch, ["execution"])).executions
+    assert (same.blocks, same.position) == (change.blocks, change.position)
 
 
 async def test_the_state_at_any_version_and_moment_is_the_same_from_everywhere(

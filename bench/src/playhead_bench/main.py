@@ -10,6 +10,7 @@ from playhead_bench.scenarios.containers import measure_fibonacci, measure_loop,
 from playhead_bench.scenarios.latency import measure_latency, measure_rerun, measure_resume
 from playhead_bench.scenarios.loading import measure_load
 from playhead_bench.scenarios.log import measure_append
+from playhead_bench.scenarios.planning import measure_cutoff, measure_plan
 from playhead_bench.scenarios.projections import measure_rebuild, measure_relay
 from playhead_bench.scenarios.streams import measure_streams
 from playhead_bench.scenarios.throughput import measure_chain10, measure_sequence
@@ -94,6 +95,18 @@ def rerun(runs: Runs = 5) -> None:
 
 
 @app.command()
+def plan(runs: Runs = 9) -> None:
+    """The plan of a rerun: 1,000 blocks, 10,000 instances."""
+    _print(lambda: measure_plan(runs))
+
+
+@app.command()
+def cutoff(runs: Runs = 3) -> None:
+    """Blocks run in a rerun with early cutoff, and without."""
+    _print(lambda: measure_cutoff(runs))
+
+
+@app.command()
 def relay(runs: Runs = 3) -> None:
     """The bus copy, from an empty stream to the head of the log."""
     _print(lambda: measure_relay(runs))
@@ -122,6 +135,8 @@ def everything(runs: Runs = 5) -> None:
         lambda: measure_loop(few),
         lambda: measure_load(few),
         lambda: measure_rerun(runs),
+        lambda: measure_plan(runs),
+        lambda: measure_cutoff(few),
         lambda: measure_relay(few),
         lambda: measure_rebuild(few),
     ]

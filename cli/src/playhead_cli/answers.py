@@ -35,6 +35,13 @@ class Validation(msgspec.Struct, frozen=True):
     warnings: tuple[Fault, ...] = ()
 
 
+class ActionShown(msgspec.Struct, frozen=True):
+    name: str
+    label: str | None = None
+    denies: bool = False
+    form: dict[str, Json] | None = None
+
+
 class OpenPause(msgspec.Struct, frozen=True, kw_only=True):
     """A question. `execution_id` is that of a child execution, if that is who asks."""
 
@@ -44,6 +51,9 @@ class OpenPause(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     form: dict[str, Json] | None = None
     show: dict[str, Json] | None = None
+    order: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    actions: tuple[ActionShown, ...] = ()
     assignees: tuple[str, ...] = ()
     expires_at: datetime | None = None
 
@@ -62,13 +72,6 @@ class PauseCounts(msgspec.Struct, frozen=True, kw_only=True):
     expired: int = 0
     due_within_a_day: int = 0
     next_due: datetime | None = None
-
-
-class ActionShown(msgspec.Struct, frozen=True):
-    name: str
-    label: str | None = None
-    denies: bool = False
-    form: dict[str, Json] | None = None
 
 
 class PauseShown(msgspec.Struct, frozen=True, kw_only=True):

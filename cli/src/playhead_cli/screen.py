@@ -27,6 +27,7 @@ from playhead_cli.answers import (
     State,
 )
 from playhead_cli.facts import Fact, compact
+from playhead_contracts.canonical import ORDER_KEYWORD
 from playhead_contracts.commands import Chunk
 from playhead_contracts.errors import PlayheadError, Refused
 from playhead_contracts.events import Json
@@ -148,14 +149,18 @@ def show_result(console: Console, result: Result) -> None:
 def show_pause(console: Console, pause: OpenPause, execution_id: str) -> None:
     """A question, what it shows, and how to answer it."""
     console.print(Text.assemble(("? ", "bold yellow"), (pause.message, "bold"), f"  ({pause.path})"))
-    for name, value in (pause.show or {}).items():
-        console.print(Text(f"    {name}: {compact(value)}"))
+    shown = pause.show or {}
+    for name in pause.order or sorted(shown):
+        value = shown[name]
+        said = value if isinstance(value, str) else compact(value)
+        console.print(Text(f"    {pause.labels.get(name, name)}: {said}"))
     for field in form_lines(pause.form):
         console.print(Text(f"    [{field}]", "dim"))
-    console.print(
-        Text(f"  playhead resume {execution_id} {pause.pause_id} --input '{example_answer(pause.form)}'", "dim"),
-        soft_wrap=True,
-    )
+    how = f"--input '{example_answer(pause.form)}'" if pause.form is not None else ""
+    names = [action.name for action in pause.actions]
+    if names and names != ["approve", "deny"]:
+        how = f"--action {'|'.join(names)} {how}".rstrip()
+    console.print(Text(f"  playhead resume {execution_id} {pause.pause_id} {how}".rstrip(), "dim"), soft_wrap=True)
 
 
 def form_lines(form: dict[str, Json] | None) -> list[str]:
@@ -163,10 +168,11 @@ def form_lines(form: dict[str, Json] | None) -> list[str]:
     schema = form or {}
     required: list[str] = schema.get("required", [])
     properties: dict[str, dict[str, Json]] = schema.get("properties", {})
+    order: list[str] = schema.get(ORDER_KEYWORD, list(properties))
     return [
         f"{name}: {field.get('type', 'anything')}{', required' if name in required else ''}"
         + (f" - {field['title']}" if "title" in field else "")
-        for name, field in properties.items()
+        for name, field in ((name, properties[name]) for name in order if name in properties)
     ]
 
 

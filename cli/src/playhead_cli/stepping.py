@@ -107,5 +107,6 @@ def _blocks(state: State, rows: int) -> Table:
     blocks: dict[str, dict[str, Json]] = state.get("blocks", {})
     for path in list(blocks)[-rows:]:
         block = blocks[path]
-        made.add_row(path, status_text(str(block["status"])), line(compact(block.get("outputs"))))
+        outputs = line("" if block.get("outputs") is None else compact(block["outputs"]))
+        made.add_row(path, status_text(str(block["status"])), outputs)
     return made

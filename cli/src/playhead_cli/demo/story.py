@@ -16,7 +16,16 @@ from playhead_cli.commands.executions import read_frames
 from playhead_cli.demo.payments import PaymentServer
 from playhead_cli.facts import Fact, compact, read_fact
 from playhead_cli.gateway import Gateway
-from playhead_cli.screen import comparison_table, form_lines, line, plan_table, status_text, table, timeline
+from playhead_cli.screen import (
+    comparison_table,
+    form_lines,
+    line,
+    plan_table,
+    saved_line,
+    status_text,
+    table,
+    timeline,
+)
 from playhead_contracts.errors import PlayheadError
 from playhead_contracts.events import Json
 
@@ -154,6 +163,8 @@ class Story:
         comparison = self._gateway.get("/v1/executions/compare", a=self.execution_id, b=self.fork_id).as_(Comparison)
         self._heading("Then the rerun, a new execution; compared with the first (a → b)")
         self._console.print(comparison_table(comparison))
+        if comparison.saved is not None:
+            self._console.print(saved_line(comparison.saved))
         self._check(fork.status == "completed", "the rerun completed", fork.status)
         self._check(self.fork_id != self.execution_id, "as an execution of its own", self.fork_id)
         verdicts = {block.path: block.verdict for block in comparison.blocks}

@@ -69,6 +69,14 @@ class Cutoff(msgspec.Struct, frozen=True, omit_defaults=True):
     variables: dict[str, Json] | None = None
 
 
+class ChildFork(msgspec.Struct, frozen=True):
+    """A child execution that is not started anew by a fork, but run again from one of its own blocks."""
+
+    execution_id: ExecutionId
+    """The child as it was."""
+    from_block: str
+
+
 class Parent(msgspec.Struct, frozen=True):
     """The `workflow` block that started a child execution."""
 
@@ -208,6 +216,8 @@ class ExecutionCreated(WithBlobs, frozen=True, kw_only=True, tag="execution.crea
     """For a child: who started the execution that is above all others."""
     cutoff: dict[BlockPath, Cutoff] = {}
     """For a fork with early cutoff: the blocks that may be taken over after all."""
+    child_forks: dict[BlockPath, ChildFork] = {}
+    """For a fork: the `workflow` blocks whose children are run again from within."""
 
 
 class ExecutionStarted(Data, frozen=True, kw_only=True, tag="execution.started"):

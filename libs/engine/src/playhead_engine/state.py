@@ -10,6 +10,7 @@ from playhead_contracts.events import (
     Actor,
     BlockError,
     BlockReference,
+    ChildFork,
     Cutoff,
     Expiry,
     ForkSource,
@@ -264,6 +265,7 @@ class ExecutionState(msgspec.Struct, kw_only=True, omit_defaults=True):
     depth: int = 0
     cutoff: dict[BlockPath, Cutoff] = {}
     """The blocks that may be taken over after all: see `Cutoff`."""
+    child_forks: dict[BlockPath, ChildFork] = {}
     started_by: Actor | None = None
     """For a child: who started the execution that is above all others."""
     started_at: datetime | None = None

@@ -31,8 +31,8 @@ EVERY = 1000
 PAGE = 1000
 """Events that are decoded and folded before others get their turn."""
 
-MAX_BYTES = 64 * 1024 * 1024
-"""Of a state that is kept: a larger one takes as long to read as its events."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Of a state that is kept: some dozens are, and of a larger one the outputs are what takes long to read."""
 
 LAST_VERSION = 2**31 - 1
 

@@ -52,6 +52,7 @@ class OpenPause(msgspec.Struct, frozen=True):
     message: str
     form: dict[str, Json] | None
     show: dict[str, Json]
+    order: tuple[str, ...]
     labels: dict[str, str]
     actions: tuple[PauseAction, ...]
     assignees: tuple[str, ...]
@@ -192,6 +193,7 @@ def _open_pause(state: ExecutionState, pause: PauseState) -> OpenPause:
         message=pause.message,
         form=pause.form,
         show=pause.show,
+        order=pause.order or tuple(sorted(pause.show)),
         labels=pause.labels,
         actions=tuple(actions_of(pause).values()),
         assignees=asked_now(pause),

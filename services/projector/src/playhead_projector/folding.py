@@ -15,10 +15,10 @@ import msgspec
 from playhead_contracts.errors import Corrupt
 from playhead_contracts.events import PAUSE_FACTS, Event
 from playhead_contracts.ids import BlockPath, PauseId, StreamId
-from playhead_engine.folding import create, evolve, fold
+from playhead_engine.folding import EXECUTIONS, create, evolve, fold
 from playhead_engine.instances import changed_by
 from playhead_engine.state import BlockState, ExecutionState, ExecutionStatus
-from playhead_eventlog import RawEvent
+from playhead_eventlog import EVERY, Folds, RawEvent, StreamHead
 
 KEPT_STATES = 2000
 """Executions whose states are kept between batches; above that the one that was longest without an event goes."""
@@ -30,6 +30,10 @@ class Streams(Protocol):
     """What a folding needs of an event log."""
 
     async def load_many(self, until: dict[StreamId, int]) -> dict[StreamId, list[Event]]: ...
+
+    async def fold(
+        self, stream_id: StreamId, how: Folds[ExecutionState], until: int = ...
+    ) -> tuple[ExecutionState | None, StreamHead]: ...
 
     async def hydrate(self, events: list[Event]) -> list[Event]: ...
 
@@ -66,8 +70,10 @@ class Changes(msgspec.Struct, frozen=True):
 class Folding:
     """States of executions, from batches of the log."""
 
-    def __init__(self, streams: Streams, keep: int = KEPT_STATES):
+    def __init__(self, streams: Streams, keep: int = KEPT_STATES, *, from_snapshots: bool = False):
+        """`from_snapshots`: a long execution that comes back is not folded whole; not all is of the log alone then."""
         self._streams = streams
+        self._from_snapshots = from_snapshots
         self._keep = keep
         self._states: OrderedDict[StreamId, ExecutionState] = OrderedDict()
 
@@ -108,8 +114,12 @@ class Folding:
                     before[stream_id] = version - 1
         if not before:
             return
-        for stream_id, history in (await self._streams.load_many(before)).items():
-            state = fold(history)
+        long = {stream: version for stream, version in before.items() if self._from_snapshots and version > EVERY}
+        found = {stream: (await self._streams.fold(stream, EXECUTIONS, version))[0] for stream, version in long.items()}
+        short = {stream: version for stream, version in before.items() if stream not in long}
+        if short:
+            found |= {stream: fold(history) for stream, history in (await self._streams.load_many(short)).items()}
+        for stream_id, state in found.items():
             if state is None or state.version != before[stream_id]:
                 raise Corrupt(f"{stream_id} does not hold its events up to version {before[stream_id]}")
             self._states[stream_id] = state

@@ -75,7 +75,7 @@ class Projector:
         self._tail = tail
         self._url = url
         self._projections = projections
-        self._folding = Folding(event_log)
+        self._folding = Folding(event_log, from_snapshots=True)
         self.snapshotting = Snapshotting(event_log.snapshots)
         """To be run beside the projector."""
         self._appetite = Appetite(MAX_EVENTS)

@@ -219,6 +219,7 @@ def create(event: Event) -> ExecutionState:
         depth=data.depth,
         started_by=data.started_by,
         cutoff=data.cutoff,
+        child_forks=data.child_forks,
         counts=Counts(),
     )
 

@@ -7,6 +7,7 @@ from playhead_contracts.events import (
     BlockOverridden,
     BlockReused,
     BlockSkipped,
+    ChildFork,
     ContainerReused,
     Cutoff,
     EventData,
@@ -43,6 +44,16 @@ def cutoffs(graph: Graph, plan: Plan, history: History) -> dict[BlockPath, Cutof
         for block in plan.blocks
         if block.may_be_cut_off
     }
+
+
+def child_forks(plan: Plan, history: History) -> dict[BlockPath, ChildFork]:
+    """The children that the fork runs again from within."""
+    found: dict[BlockPath, ChildFork] = {}
+    for block in plan.blocks:
+        before = history.state.blocks.get(block.path)
+        if block.child_from is not None and before is not None and before.child is not None:
+            found[block.path] = ChildFork(execution_id=before.child.execution_id, from_block=block.child_from)
+    return found
 
 
 def _facts(

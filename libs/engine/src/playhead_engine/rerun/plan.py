@@ -54,6 +54,8 @@ class PlannedBlock(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """People are asked, also those who have answered before."""
     may_be_cut_off: bool = False
     """With early cutoff: it is taken over after all if the blocks it depends on give the same again."""
+    child_from: str | None = None
+    """Of a `workflow` block: its child is run again from there, and not started anew."""
     iterations_reused: tuple[int, ...] = ()
     blocks: tuple["PlannedBlock", ...] = ()
     """Of a container that runs partly: the blocks of the iteration that is run from the middle."""

@@ -43,6 +43,7 @@ from playhead_contracts.workflow import (
     ParallelBlock,
     RouterBlock,
     VariablesBlock,
+    WorkflowBlock,
 )
 from playhead_engine.expressions.scope import Reference
 from playhead_engine.graph import Body, Graph, Node
@@ -168,6 +169,9 @@ class _Planner:
             effects=node.outside if action in _RUNS else "none",
             asks=action in _RUNS and any(isinstance(each.block, HumanBlock) for each in _within(node)),
         )
+        if action == "run" and isinstance(node.block, WorkflowBlock):
+            rests = [target.rest for target in self.targets.get(path, []) if target.rest is not None]
+            planned = msgspec.structs.replace(planned, child_from=rests[0] if rests else None)
         if action == "run" and node.inner is not None:
             partly = self._partly(node, planned)
             planned = partly or planned
@@ -489,13 +493,27 @@ def _targets(graph: Graph, history: History, targets: Iterable[str]) -> dict[Blo
         try:
             node = graph.node(target)
         except KeyError:
-            raise _unknown(graph, target) from None
+            head, below = _split_at_child(graph, history, target)
+            found.setdefault(head, []).append(below)
+            continue
         if target.endswith("]") and node.inner is None:
             raise RerunRefused(f"{target}: {node.path} has no iterations")
         _check_indexes(history, target)
         head, below = _split(target)
         found.setdefault(head, []).append(below)
     return found
+
+
+def _split_at_child(graph: Graph, history: History, target: str) -> tuple[BlockPath, _Target]:
+    """A `workflow` block, and the path of a block in the child that it started. Raises RerunRefused."""
+    name, _, rest = target.partition("/")
+    node = graph.nodes.get(BlockPath(name))
+    if node is None or not rest or not isinstance(node.block, WorkflowBlock):
+        raise _unknown(graph, target)
+    block = history.state.blocks.get(node.path)
+    if block is None or block.child is None:
+        raise RerunRefused(f"{name} has started no child execution that could be run again from {rest}")
+    return node.path, _Target(None, rest)
 
 
 def _check_indexes(history: History, target: str) -> None:

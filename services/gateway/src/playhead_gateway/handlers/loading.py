@@ -30,9 +30,7 @@ class Loaded(msgspec.Struct, frozen=True):
     head: StreamHead
 
 
-async def load_execution(
-    services: Services, caller: Caller, execution_id: str, until: int = LAST_VERSION
-) -> Loaded:
+async def load_execution(services: Services, caller: Caller, execution_id: str, until: int = LAST_VERSION) -> Loaded:
     """An execution of the caller's tenant, up to version `until`. Raises ExecutionUnknown and LogUnavailable."""
     loaded = await _load(services, ExecutionId(execution_id.lower()), until) if is_uuid(execution_id) else None
     if loaded is None or loaded.state.tenant != caller.tenant:

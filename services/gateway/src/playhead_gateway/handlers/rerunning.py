@@ -95,6 +95,7 @@ async def _forked(services: Services, caller: Caller, execution_id: str, order: 
     )
     origin = ForkSource(execution_id=source.execution_id, version=source.version, from_block=plan.from_block)
     created = admission.forked(created, origin, msgspec.to_builtins(plan))
+    created = msgspec.structs.replace(created, child_forks=rerun.child_forks(plan, history))
     if order.early_cutoff:
         created = msgspec.structs.replace(created, cutoff=rerun.cutoffs(definition.graph, plan, history))
     return _Fork(history, plan, created, rerun.fork_facts(definition.graph, plan, history, wanted, now))

@@ -4,6 +4,7 @@ from copy import copy
 from typing import cast
 
 from playhead_contracts.ids import BlockPath
+from playhead_engine.folding import FOLD_VERSION
 from playhead_engine.state import ExecutionState
 from playhead_projector.folding import Change, Changes
 from playhead_projector.projections.projection import Projection
@@ -41,4 +42,5 @@ def _in_order(state: ExecutionState) -> ExecutionState:
     return ordered
 
 
-EXECUTION_STATES = Projection(table=TABLE, follows="execution", apply=apply)
+# The row is the state itself, so it is of another version whenever the fold is. Before that was counted there was one.
+EXECUTION_STATES = Projection(table=TABLE, follows="execution", apply=apply, version=1 + FOLD_VERSION)
