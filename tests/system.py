@@ -44,14 +44,17 @@ ANN = Actor(kind="person", name="ann")
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 60.0) -> T:
-    """The first value that is not None (and not False); fails the test when it does not come in time."""
+async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 60.0, every: float = 0.01) -> T:
+    """The first value that is not None (and not False); fails the test when it does not come in time.
+
+    It looks again after `every` seconds: less often where many look, and looking costs something.
+    """
     async with asyncio.timeout(seconds):
         while True:
             found = await look()
             if found is not None and found is not False:
                 return found
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every)
 
 
 class System:

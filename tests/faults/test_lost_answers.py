@@ -58,16 +58,16 @@ async def test_the_answer_counts_once_and_the_execution_goes_on(
             return None
         return None if response.status_code in (502, 503, 504) else response
 
-    told = await eventually(answered)
+    told = await eventually(answered, every=0.1)
     assert told.status_code in (200, 202), told.text
-    other = await eventually(lambda: answered_no(port, execution_id, pause.pause_id))
+    other = await eventually(lambda: answered_no(port, execution_id, pause.pause_id), every=0.1)
     assert other.status_code == 409
 
     async def went_on() -> bool:
         await started_again()
         return any(isinstance(event.data, ExecutionCompleted) for event in await client.events(execution_id))
 
-    await eventually(went_on)
+    await eventually(went_on, every=0.05)
     assert died.exists(), f"{victim} never came to the point {point!r}"
     facts = [event.data for event in await client.events(execution_id)]
     assert sum(isinstance(fact, PauseResolved) for fact in facts) == 1

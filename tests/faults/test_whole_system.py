@@ -50,6 +50,7 @@ class Whole:
         self.log = log
         self.port = port
         self.services: dict[str, Service] = {}
+        self.client = httpx.AsyncClient(timeout=20, trust_env=False)
         self.database = Database(postgres.url(), postgres.url(owner=True))
 
     async def start(self, name: str) -> None:
@@ -63,8 +64,7 @@ class Whole:
 
         async def tried() -> dict[str, Any] | None:
             try:
-                async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=20) as client:
-                    response = await client.request(method, path, **request)
+                response = await self.client.request(method, f"http://127.0.0.1:{self.port}{path}", **request)
             except httpx.TransportError:
                 return None
             if response.status_code in (502, 503, 504):
@@ -72,7 +72,7 @@ class Whole:
             assert response.status_code < 400, response.text
             return response.json()
 
-        return await eventually(tried, seconds=40)
+        return await eventually(tried, seconds=40, every=0.1)
 
 
 @pytest.fixture
@@ -92,7 +92,8 @@ async def whole(data: Path, tmp_path: Path):
             whole = Whole(postgres, nats, made, log, free_port())
             for name in ("executor", "hitl", "projector", "gateway"):
                 await whole.start(name)
-            yield whole
+            async with whole.client:
+                yield whole
     finally:
         nats.stop()
         postgres.stop()
@@ -145,7 +146,7 @@ async def test_everything_acknowledged_ends_right_whatever_is_killed_under_load(
                 shown = await whole.call("GET", f"/v1/executions/{execution_id}")
                 return shown["pauses"][0]["pause_id"] if shown.get("pauses") else None
 
-            path = f"/v1/executions/{execution_id}/pauses/{await eventually(asked, 40)}/resume"
+            path = f"/v1/executions/{execution_id}/pauses/{await eventually(asked, 40, every=0.25)}/resume"
             await whole.call("POST", path, json={"input": {"approved": n % 2 == 0}})
 
             async def ended() -> bool:
@@ -153,7 +154,7 @@ async def test_everything_acknowledged_ends_right_whatever_is_killed_under_load(
                 assert shown["status"] not in ("failed", "cancelled"), shown
                 return shown["status"] == "completed"
 
-            await eventually(ended, 60)
+            await eventually(ended, 60, every=0.25)
             return execution_id
 
         async def strikes() -> None:
@@ -162,7 +163,7 @@ async def test_everything_acknowledged_ends_right_whatever_is_killed_under_load(
                 async def reached(count: int = at_least) -> bool:
                     return await whole.log.last_position() > count * 4
 
-                await eventually(reached)
+                await eventually(reached, every=0.05)
                 await strike(whole)
 
         executions, _ = await asyncio.gather(asyncio.gather(*(one(n) for n in range(EXECUTIONS))), strikes())
