@@ -104,6 +104,9 @@ def postgres() -> Generator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="playhead-") as name:
         server = PostgresServer(Path(name) / "postgres")
         server.start()
+        # It is never killed: tests that kill PostgreSQL have one of their own, with everything fsynced.
+        _execute(server, sql.SQL("alter system set fsync = off"))
+        _execute(server, sql.SQL("select pg_reload_conf()"))
         try:
             yield server
         finally:
@@ -160,7 +163,7 @@ def _container_postgres() -> Generator[Cluster]:
         yield cluster
 
 
-def _execute(cluster: Cluster, statement: sql.Composed) -> None:
+def _execute(cluster: Cluster, statement: sql.Composed | sql.SQL) -> None:
     # Not inside a transaction: databases are made and dropped.
     with psycopg.connect(cluster.url("postgres", owner=True), autocommit=True) as connection:
         connection.execute(statement)

@@ -21,9 +21,12 @@ from playhead_runtime.embedded_postgres import PostgresServer
 from playhead_runtime.server_process import ServerFailed
 
 PARENT = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from playhead_runtime.embedded import embedded_servers
+
+# Whatever started the tests may have had it ignored, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     async with embedded_servers(Path(sys.argv[1])) as servers:

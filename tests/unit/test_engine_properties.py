@@ -14,7 +14,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 @given(cases(), SEEDS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_every_block_settles_and_nothing_ever_stalls(case: Case, seed: int) -> None:
     world = World(case, seed)
     state = world.run_to_the_end()
@@ -31,7 +31,7 @@ def test_every_block_settles_and_nothing_ever_stalls(case: Case, seed: int) -> N
 
 
 @given(cases(), SEEDS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_block_runs_exactly_if_an_active_edge_leads_to_it(case: Case, seed: int) -> None:
     world = World(case, seed)
     state = world.run_to_the_end()
@@ -50,7 +50,7 @@ def test_a_block_runs_exactly_if_an_active_edge_leads_to_it(case: Case, seed: in
 
 
 @given(cases(), SEEDS, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_folding_in_parts_equals_folding_at_once(case: Case, seed: int, data: st.DataObject) -> None:
     world = World(case, seed)
     world.run_to_the_end()
@@ -62,20 +62,20 @@ def test_folding_in_parts_equals_folding_at_once(case: Case, seed: int, data: st
 
 
 @given(cases(failures=False, responses=False), SEEDS, SEEDS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_order_of_independent_completions_does_not_change_the_outcome(case: Case, one: int, other: int) -> None:
     assert outcome(World(case, one).run_to_the_end()) == outcome(World(case, other).run_to_the_end())
 
 
 @given(cases(), SEEDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_state_that_was_worked_on_is_the_state_that_the_log_gives(case: Case, seed: int) -> None:
     world = World(case, seed)
     assert world.run_to_the_end() == fold(world.stream)
 
 
 @given(cases(failures=False, responses=False), SEEDS, st.sets(st.integers(1, 60), max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_a_crash_after_any_event_leads_to_the_same_outcome(case: Case, seed: int, crashes: set[int]) -> None:
     undisturbed = World(case, seed).run_to_the_end()
     left = set(crashes)
@@ -89,7 +89,7 @@ def test_a_crash_after_any_event_leads_to_the_same_outcome(case: Case, seed: int
 
 
 @given(cases(), SEEDS, st.sets(st.integers(1, 60), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_block_whose_completion_is_in_the_log_runs_again(case: Case, seed: int, crashes: set[int]) -> None:
     left = set(crashes)
 
@@ -107,7 +107,7 @@ def test_no_block_whose_completion_is_in_the_log_runs_again(case: Case, seed: in
 
 
 @given(cases(), SEEDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_looking_at_the_neighbourhood_decides_the_same_as_looking_at_everything(case: Case, seed: int) -> None:
     world = World(case, seed)
     world.run_to_the_end()
@@ -128,7 +128,7 @@ def test_a_decision_repeated_decides_nothing(case: Case, seed: int) -> None:
 
 
 @given(cases(responses=False), SEEDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_execution_fails_exactly_if_a_failure_has_no_error_edge(case: Case, seed: int) -> None:
     world = World(case, seed)
     state = world.run_to_the_end()

@@ -34,7 +34,7 @@ def text(value: Json) -> bytes:
 
 
 @given(VALUES, VALUES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_patch_makes_the_other_value_of_the_one(a: Json, b: Json) -> None:
     assert text(applied(a, b)) == text(b)
 

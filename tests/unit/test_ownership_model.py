@@ -163,7 +163,7 @@ STEPS = st.tuples(
     st.lists(STEPS, min_size=30, max_size=80),
     st.sets(st.integers(0, 59)),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_no_interleaving_of_two_executors_records_anything_twice_or_by_a_fenced_one(
     case: Case, steps: list[tuple[int, str, int]], answers: set[int]
 ) -> None:
