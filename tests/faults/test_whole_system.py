@@ -118,19 +118,18 @@ def killing(name: str) -> Callable[[Whole], Awaitable[None]]:
     return lambda whole: kill_and_start(whole, name)
 
 
-DISASTERS: dict[str, Callable[[Whole], Awaitable[None]]] = {
-    "executor": killing("executor"),
-    "hitl": killing("hitl"),
-    "projector and relay": killing("projector"),
-    "gateway": killing("gateway"),
-    "postgres": restart_postgres,
-    "nats": restart_nats,
+Strike = Callable[[Whole], Awaitable[None]]
+
+DISASTERS: dict[str, tuple[Strike, ...]] = {
+    "executor and hitl": (killing("executor"), killing("hitl")),
+    "projector, relay and gateway": (killing("projector"), killing("gateway")),
+    "postgres and nats": (restart_postgres, restart_nats),
 }
 
 
 @pytest.mark.parametrize("disaster", DISASTERS)
 async def test_everything_acknowledged_ends_right_whatever_is_killed_under_load(whole: Whole, disaster: str) -> None:
-    strike = DISASTERS[disaster]
+    strikes_at = list(zip((10, 35, 60, 85), DISASTERS[disaster] * 2, strict=True))
     await whole.call("POST", "/v1/workflows", content=WORKFLOW, headers={"content-type": "application/yaml"})
     async with OutsideServer() as server:
         server.respond("/first", 200, {}, delay=0.1)
@@ -158,7 +157,7 @@ async def test_everything_acknowledged_ends_right_whatever_is_killed_under_load(
             return execution_id
 
         async def strikes() -> None:
-            for at_least in (10, 60):
+            for at_least, strike in strikes_at:
 
                 async def reached(count: int = at_least) -> bool:
                     return await whole.log.last_position() > count * 4
