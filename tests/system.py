@@ -92,7 +92,7 @@ class System:
         """Send the command of a created execution."""
         created = None if frame is None else frame.decode()
         run = Run(id=f"run:{execution_id}", tenant=TENANT, execution_id=execution_id, created=created)
-        await self.bus.send(subjects.command(TENANT, "run"), msgspec.json.encode(run), run.id)
+        await self.bus.send(subjects.execution_command(TENANT, "run"), msgspec.json.encode(run), run.id)
 
     async def live(self, execution_id: ExecutionId) -> Subscription:
         """What is said of an execution on the live bus from now on."""
@@ -165,7 +165,7 @@ class System:
             execution_stream(execution_id), head, [_event(f, state.workflow_id, execution_id) for f in facts]
         )
         cancel = Cancel(id=f"cancel:{execution_id}", tenant=TENANT, execution_id=execution_id)
-        await self.bus.send(subjects.command(TENANT, "cancel"), msgspec.json.encode(cancel), cancel.id)
+        await self.bus.send(subjects.execution_command(TENANT, "cancel"), msgspec.json.encode(cancel), cancel.id)
 
 
 @asynccontextmanager
@@ -189,9 +189,9 @@ async def hitl(database_url: str, nats_url: str, **settings: object) -> AsyncGen
 
 
 @asynccontextmanager
-async def projector(database_url: str, nats_url: str) -> AsyncGenerator[asyncio.Event]:
+async def projector(database_url: str, nats_url: str, **settings: Any) -> AsyncGenerator[asyncio.Event]:
     """A projector in this process: read models, relay and courier."""
-    made = ProjectorSettings(database_url=database_url, nats_url=nats_url)
+    made = ProjectorSettings(database_url=database_url, nats_url=nats_url, **settings)
     async with _service(lambda stop: serve_projector(made, stop)) as stop:
         yield stop
 

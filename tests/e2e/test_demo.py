@@ -48,12 +48,23 @@ def test_the_demo_runs_the_example_that_people_read() -> None:
     assert (files("playhead_cli.demo") / "refund-review.yaml").read_bytes() == EXAMPLE.read_bytes()
 
 
-async def test_the_demo_does_what_it_says_and_checks_it(home: Home) -> None:
-    ran = await home.run("demo", "--yes")
+async def test_the_demo_does_what_it_says_and_checks_it_and_shows_its_traces(home: Home) -> None:
+    ran = await home.run("demo", "--yes", "--trace")
     assert ran.code == 0, ran.out + ran.err
     for event in ("pause.requested", "execution.paused", "pause.resolved", "execution.resumed", "execution.completed"):
         assert event in ran.out
     assert "checks hold" in ran.out
+    _, _, traces = ran.out.partition("The traces")
+    lines = [line.strip(" │├└─") for line in traces.splitlines()]
+    started = next(n for n, line in enumerate(lines) if "POST /v1/workflows/{workflow_id}/executions" in line)
+    below = [
+        "publish playhead.exec.{tenant}.run",
+        "process playhead.exec.{tenant}.run",
+        "invoke_workflow refund-review",
+    ]
+    assert [line.split("  ")[0] for line in lines[started + 1 : started + 4]] == below
+    resumed = next(line for line in lines if "/resume  gateway" in line)
+    assert f"→ {lines[started][:14]}" in resumed, "the answer points to where the execution began"
     assert home.left_behind() == []
 
 

@@ -3,6 +3,7 @@ derived from the log equals the log.
 """
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from playhead_cli.bus_check import verify_bus
+from playhead_cli.verifying import Witnesses, verify_log
 from playhead_contracts.events import BlockCompleted, PauseResolved
 from playhead_contracts.ids import ExecutionId
 from playhead_eventlog import EventLog, migrate, open_log
@@ -21,6 +24,7 @@ from playhead_runtime.embedded_postgres import SERVICE, PostgresServer
 from playhead_runtime.provision import provision
 from tests.conftest import Database
 from tests.derived import assert_is_the_log, caught_up, copies, rows
+from tests.forging import KEY
 from tests.outside import OutsideServer
 from tests.processes import Processes, Service, processes
 from tests.system import System, eventually
@@ -43,7 +47,15 @@ output: {n: "{{ blocks.done.result }}", said: "{{ blocks.ask.answer.approved }}"
 class Whole:
     """All four services on servers of this test alone, and a client that keeps at it as clients do."""
 
-    def __init__(self, postgres: PostgresServer, nats: NatsServer, made: Processes, log: EventLog, port: int):
+    def __init__(
+        self,
+        postgres: PostgresServer,
+        nats: NatsServer,
+        made: Processes,
+        log: EventLog,
+        port: int,
+        witnesses: Witnesses,
+    ):
         self.postgres = postgres
         self.nats = nats
         self.processes = made
@@ -52,6 +64,7 @@ class Whole:
         self.services: dict[str, Service] = {}
         self.client = httpx.AsyncClient(timeout=20, trust_env=False)
         self.database = Database(postgres.url(), postgres.url(owner=True))
+        self.witnesses = witnesses
 
     async def start(self, name: str) -> None:
         """Start a service, or start it again."""
@@ -85,11 +98,11 @@ async def whole(data: Path, tmp_path: Path):
         urls = {"database_url": postgres.url(), "nats_url": nats.url}
         async with (
             open_log(postgres.url(), patience_seconds=30) as log,
-            processes(tmp_path, **urls, lease_seconds="2", reconcile_seconds="1") as made,
+            processes(tmp_path, **urls, lease_seconds="2", reconcile_seconds="1", **signed(tmp_path)) as made,
         ):
             async with connect_bus(nats.url, "test") as bus:
                 await provision(bus)
-            whole = Whole(postgres, nats, made, log, free_port())
+            whole = Whole(postgres, nats, made, log, free_port(), Witnesses((tmp_path / "signed",), (KEY.public,)))
             for name in ("executor", "hitl", "projector", "gateway"):
                 await whole.start(name)
             async with whole.client:
@@ -97,6 +110,15 @@ async def whole(data: Path, tmp_path: Path):
     finally:
         nats.stop()
         postgres.stop()
+
+
+def signed(folder: Path) -> dict[str, str]:
+    """What has the projector sign the log every hundred events."""
+    return {
+        "checkpoint_dir": str(folder / "signed"),
+        "signing_key": b64encode(KEY.raw()).decode(),
+        "checkpoint_events": "100",
+    }
 
 
 async def kill_and_start(whole: Whole, name: str) -> None:
@@ -184,9 +206,19 @@ async def test_everything_acknowledged_ends_right_whatever_is_killed_under_load(
 
         await eventually(copied)
         await assert_is_the_log(bus, whole.log)
+        assert (await verify_bus(whole.log, bus)).intact
+    await raises_no_alarm(whole)
     live = await rows(whole.database)
     await rebuild(ProjectorSettings(nats_url=whole.nats.url, database_url=whole.database.service_url))
     assert await rows(whole.database) == live
+
+
+async def raises_no_alarm(whole: Whole) -> None:
+    """Everything in the log is as it was written and signed, whatever was killed meanwhile."""
+    report = await verify_log(whole.log, whole.witnesses)
+    [checkpoints] = report.checkpoints
+    assert (report.chains.faults, report.missing_guards, checkpoints.proof.faults) == ([], (), ())
+    assert checkpoints.proof.checkpoints >= report.chains.events // 100
 
 
 async def test_when_the_bus_is_wiped_the_log_gives_everything_back(whole: Whole) -> None:

@@ -27,7 +27,7 @@ from playhead_runtime.embedded_nats import NatsServer
 from playhead_runtime.provision import provision
 
 ACME = TenantId("acme")
-RUN = subjects.command(ACME, "run")
+RUN = subjects.execution_command(ACME, "run")
 TIMER = subjects.timer(ACME, "t1")
 
 
@@ -219,9 +219,9 @@ class TestPulling:
 class TestSchedules:
     async def test_a_schedule_fires_not_before_it_is_due(self, bus: Bus) -> None:
         due = datetime.now(UTC) + timedelta(seconds=0.5)
-        await bus.schedule(TIMER, subjects.command(ACME, "wake"), due, b"wake up", "s1")
+        await bus.schedule(TIMER, subjects.execution_command(ACME, "wake"), due, b"wake up", "s1")
         [fired] = await take(await commands(bus), 1)
-        assert fired.subject == subjects.command(ACME, "wake")
+        assert fired.subject == subjects.execution_command(ACME, "wake")
         assert fired.data == b"wake up"
         assert datetime.now(UTC) >= due
 

@@ -57,6 +57,7 @@ from playhead_contracts.ids import (
 from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import BLOB_BYTES, GENESIS, EventLog, open_tail
+from playhead_eventlog.stopping import stop_tasks
 from playhead_projector.app import serve as serve_projector
 from playhead_projector.courier import Courier
 from playhead_projector.settings import Settings as ProjectorSettings
@@ -163,9 +164,7 @@ async def carrying(log: EventLog, bus: Bus, database: Database) -> AsyncGenerato
         try:
             yield courier
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop_tasks(task)
 
 
 @pytest.fixture
@@ -179,7 +178,7 @@ async def carried(courier: Courier) -> None:
 
     async def is_there() -> bool:
         await courier.check()
-        return courier.is_writer and courier.catching_up == 0 and await courier.lag() == 0
+        return courier.is_writer and await courier.lag() == 0 and courier.catching_up == 0
 
     await eventually(is_there)
 
@@ -573,7 +572,7 @@ async def test_who_listens_and_the_executors_are_told_after_the_fact(
 ) -> None:
     execution_id = await scene.wait(order(1))
     live = await client.live(execution_id)
-    commands = await client.bus.subscribe(subjects.command(TENANT, Wake.kind()))
+    commands = await client.bus.subscribe(subjects.execution_command(TENANT, Wake.kind()))
     await scene.receive("payment.settled", {"order": 1})
     await carried(courier)
     event = decode_joined(await first(live))

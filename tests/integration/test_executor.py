@@ -366,7 +366,7 @@ async def test_two_executors_never_both_work_on_an_execution(database: Database,
         for execution_id in executions:
             for n in range(5):
                 wake = Wake(id=f"wake:{execution_id}:{n}", tenant=TENANT, execution_id=execution_id)
-                await client.bus.send(subjects.command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
+                await client.bus.send(subjects.execution_command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
         for execution_id in executions:
             await client.ended(execution_id)
             events = await client.events(execution_id)
@@ -391,19 +391,19 @@ async def test_a_command_that_keeps_failing_becomes_a_dead_letter_and_the_execut
         assert last.failures == subscribers.MAX_FAILURES
         await client.publish(document)
         wake = Wake(id=new_id(), tenant=TENANT, execution_id=execution_id)
-        await client.bus.send(subjects.command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
+        await client.bus.send(subjects.execution_command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
         assert (await client.ended(execution_id)).status == "completed"
 
 
 async def test_a_message_that_is_no_command_becomes_a_dead_letter_at_once(system: System) -> None:
-    await system.bus.send(subjects.command(TENANT, "run"), b"\xff not json", "garbage")
+    await system.bus.send(subjects.execution_command(TENANT, "run"), b"\xff not json", "garbage")
     [letter] = await dead_letters(system, 1)
     assert letter == b"\xff not json"
 
 
 async def test_a_command_for_nothing_that_exists_is_done(system: System) -> None:
     wake = Wake(id=new_id(), tenant=TENANT, execution_id=ExecutionId(new_id()))
-    await system.bus.send(subjects.command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
+    await system.bus.send(subjects.execution_command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
 
     async def empty() -> bool:
         info = msgspec.json.decode(await system.bus.api(f"STREAM.INFO.{subjects.COMMANDS_STREAM}", b""))
@@ -420,7 +420,7 @@ async def test_a_run_command_that_tells_another_beginning_than_the_log_is_not_be
     forged = raw.frame().replace(b'"n":7', b'"n":999')
     assert forged != raw.frame()
     run = {"type": "run", "id": "forged", "tenant": TENANT, "execution_id": execution_id, "created": forged.decode()}
-    await system.bus.send(subjects.command(TENANT, "run"), msgspec.json.encode(run), "forged")
+    await system.bus.send(subjects.execution_command(TENANT, "run"), msgspec.json.encode(run), "forged")
     state = await system.ended(execution_id)
     assert state.input == {"n": 7}
     assert state.output["n"] == 14
@@ -437,7 +437,7 @@ async def test_an_execution_over_which_executors_keep_getting_lost_is_given_up_w
     _, head = await client.log.load(execution_stream(execution_id))
     await client.log.append(execution_stream(execution_id), head, [new_event(claim, state) for claim in claims])
     wake = Wake(id="run", tenant=TENANT, execution_id=execution_id)
-    await client.bus.send(subjects.command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
+    await client.bus.send(subjects.execution_command(TENANT, "wake"), msgspec.json.encode(wake), wake.id)
     async with executor(database.service_url, nats_url):
         await client.when(execution_id, lambda state: state.dead_lettered is not None)
         [letter] = await dead_letters(client, 1)

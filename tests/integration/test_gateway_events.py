@@ -4,12 +4,15 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from playhead_contracts.events import EventReceived
 from playhead_contracts.ids import EventId, event_stream
 from playhead_eventlog import EventLog, open_log
 from playhead_gateway.access import create_key
+from playhead_gateway.cloud_events import read_cloud_event
+from playhead_gateway.problems import BadRequest, UnsupportedMediaType
 from playhead_runtime.bus import Bus
 from tests.conftest import Database
 from tests.door import TENANT, assert_problem, gateway
@@ -107,7 +110,7 @@ async def test_an_event_belongs_to_the_tenant_of_the_key_and_needs_its_scope(
         assert [response.status_code for response in taken] == [202, 202]
         assert_problem(await send_with(reads.key), 403, "scope-missing")
         assert_problem(await client.post("/v1/events", json=PAYMENT, headers=STRUCTURED), 401)
-    assert {raw.stream_id for raw in await log.read_log(0, 10)} == {
+    assert {raw.stream_id for raw in await log.read_log(0, 10) if raw.type == "event.received"} == {
         f"event:{tenant}:{response.json()['event_id']}"
         for tenant, response in zip(("acme", "globex"), taken, strict=True)
     }
@@ -151,8 +154,70 @@ async def test_what_is_no_event_is_told_apart(client: httpx.AsyncClient, log: Ev
 
     assert_problem(await post(b"{", "application/cloudevents+json"), 400, "bad-request")
     assert_problem(await post(b"[]", "application/cloudevents+json"), 422, "invalid-request")
-    assert_problem(await post(b"[]", "application/cloudevents-batch+json"), 415)
+    assert_problem(await post(b"<ce/>", "application/cloudevents+xml"), 415)
+    assert_problem(await post(b"{}", "application/cloudevents-batch+json"), 422, "invalid-request")
     assert_problem(await post(b"<a/>", "application/xml"), 415)
     assert_problem(await post(b"{", "application/json"), 400, "bad-request")
     assert_problem(await client.post("/v1/events", json={"order": 1}), 422, "invalid-request")
     assert await log.last_position() == 0
+
+
+async def send_batch(client: httpx.AsyncClient, *events: dict[str, Any]) -> httpx.Response:
+    return await client.post(
+        "/v1/events",
+        content=msgspec.json.encode(events),
+        headers={"content-type": "application/cloudevents-batch+json"},
+    )
+
+
+async def test_a_batch_is_recorded_in_its_order_and_again_not_at_all(client: httpx.AsyncClient, log: EventLog) -> None:
+    batch = [PAYMENT | {"id": f"b-{number}"} for number in range(5)]
+    first = await send_batch(client, *batch)
+    assert first.status_code == 202, first.text
+    assert [taken["position"] for taken in first.json()] == [1, 2, 3, 4, 5]
+    again = await send_batch(client, *batch)
+    assert (again.status_code, again.json()) == (200, first.json())
+    more = await send_batch(client, *batch, PAYMENT)
+    assert (more.status_code, more.json()[:5], more.json()[5]["position"]) == (202, first.json(), 6)
+    assert (await send_batch(client)).json() == []
+
+
+async def test_nothing_of_a_batch_with_a_fault_is_taken(client: httpx.AsyncClient, log: EventLog) -> None:
+    problem = assert_problem(await send_batch(client, PAYMENT, PAYMENT | {"type": "a b"}), 422, "invalid-request")
+    assert [error["pointer"] for error in problem["errors"]] == ["#/1/type"]
+    assert_problem(await send_batch(client, *[PAYMENT] * 1001), 422, "invalid-request")
+    assert await log.last_position() == 0
+
+
+async def test_an_event_is_the_same_in_whichever_mode_it_comes(client: httpx.AsyncClient, log: EventLog) -> None:
+    taken = await send(client, flag=True)
+    headers = {
+        f"ce-{name}": str(value).replace(" ", "%20")
+        for name, value in PAYMENT.items()
+        if name not in ("data", "datacontenttype")
+    }
+    binary = await client.post("/v1/events", json=PAYMENT["data"], headers=headers | {"ce-flag": "true"})
+    assert (binary.status_code, binary.json()) == (200, taken.json())
+    other = await client.post("/v1/events", json=PAYMENT["data"], headers=headers | {"ce-flag": "false"})
+    assert_problem(other, 409, "event-is-another")
+
+
+async def test_the_kind_of_data_is_kept_where_it_says_more_than_json(client: httpx.AsyncClient, log: EventLog) -> None:
+    plain = await send(client, datacontenttype="application/json; charset=utf-8")
+    assert "datacontenttype" not in (await recorded(log, plain.json()["event_id"])).attributes
+    of_kind = await send(client, id="p-2", datacontenttype="application/vnd.bank+json")
+    data = await recorded(log, of_kind.json()["event_id"])
+    assert data.attributes["datacontenttype"] == "application/vnd.bank+json"
+
+
+def test_a_message_of_nats_says_in_another_header_of_what_kind_its_data_is() -> None:
+    headers = {"CE-SpecVersion": "1.0", "Ce-Id": "%E6%BC%A2", "ce-source": "/s", "ce-type": "paid"}
+    event = read_cloud_event({**headers, "ce-datacontenttype": "application/json"}.items(), b'{"n":1}')
+    assert event == EventReceived(event_id="漢", event_type="paid", source="/s", content={"n": 1})
+    whole = {"specversion": "1.0", "id": "漢", "source": "/s", "type": "paid", "data": {"n": 1}}
+    kind = ("Content-Type", "Application/CloudEvents+JSON; charset=utf-8")
+    assert read_cloud_event([kind], msgspec.json.encode(whole)) == event
+    with pytest.raises(UnsupportedMediaType):
+        read_cloud_event(headers.items(), b'{"n":1}')
+    with pytest.raises(BadRequest):
+        read_cloud_event({**headers, "ce-subject": "%FF"}.items(), b"")

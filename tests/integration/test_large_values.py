@@ -29,6 +29,7 @@ from playhead_contracts.events import (
 from playhead_contracts.ids import BlockPath, ExecutionId, StreamId, TenantId, WorkflowId, execution_stream
 from playhead_eventlog import BLOB_BYTES, GENESIS, BlobKey, BrokenBlob, EventLog, chain, open_log
 from playhead_eventlog.blobs import digest_of
+from playhead_eventlog.lines import event_line
 from playhead_projector.folding import Folding
 from playhead_runtime.ids import new_id
 from tests.conftest import Database
@@ -275,7 +276,7 @@ async def test_an_export_has_every_value_once_before_the_first_event_that_needs_
     assert code == 0
     assert [msgspec.json.decode(line).get("kind", "event") for line in lines] == ["event", "blob", *["event"] * 3]
     raws = await log.read_raw(name)
-    assert [lines[0], *lines[2:]] == [raw.frame() + b"\n" for raw in raws]
+    assert [lines[0], *lines[2:]] == [event_line(raw) for raw in raws]
     blob = msgspec.json.decode(lines[1])
     reference = raws[1].blobs["outputs"]
     assert (blob["tenant"], blob["digest"], blob["size_bytes"]) == (ACME, reference.digest, reference.size_bytes)

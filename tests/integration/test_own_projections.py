@@ -11,6 +11,7 @@ from spend_by_day import SPEND_BY_DAY
 
 from playhead_contracts.events import BlockCompleted
 from playhead_eventlog import EventLog, open_log, open_tail
+from playhead_eventlog.stopping import stop_tasks
 from playhead_projector.extensions import every_projection, installed
 from playhead_projector.folding import Changes
 from playhead_projector.projections import Projection, Row
@@ -113,5 +114,4 @@ async def test_an_entry_point_that_cannot_be_loaded_is_named_and_the_others_go_o
         await caught_up(log, database)
         with pytest.raises(ProjectionStopped, match="broken stopped: broken:TABLE cannot be loaded"):
             await projector.check()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop_tasks(task)

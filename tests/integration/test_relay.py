@@ -1,8 +1,6 @@
 """The copy of the log on the bus: each event once, in order, whatever is killed or wiped."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,7 +16,7 @@ from playhead_contracts.events import (
     decode_envelope,
 )
 from playhead_contracts.ids import BlockPath, ExecutionId, StreamId, WorkflowId, execution_stream
-from playhead_eventlog import BLOB_BYTES, GENESIS, EventLog, open_log, open_tail
+from playhead_eventlog import BLOB_BYTES, GENESIS, EventLog
 from playhead_projector.bus_copy import MAX_ATTRIBUTES_BYTES, MAX_TYPE_LENGTH, bus_message
 from playhead_projector.bus_stream import StreamMoved, find_end, put
 from playhead_projector.relay import Relay, RelayStopped
@@ -26,41 +24,15 @@ from playhead_projector.store import open_store
 from playhead_runtime.bus import Bus
 from playhead_runtime.embedded_nats import NatsServer
 from playhead_runtime.ids import new_id
-from playhead_runtime.provision import provision_events
 from tests.conftest import Database
 from tests.derived import Copy, api, assert_is_the_log, copies, stream_state
+from tests.relaying import copied, has_messages, log, relaying
 from tests.system import eventually
 from tests.traffic import TENANTS, Traffic, new_event
 
+__all__ = ["log"]
+
 PATH = BlockPath("a")
-
-
-@pytest.fixture
-async def log(database: Database) -> AsyncGenerator[EventLog]:
-    async with open_log(database.service_url) as log:
-        yield log
-
-
-@asynccontextmanager
-async def relaying(log: EventLog, bus: Bus, database: Database) -> AsyncGenerator[Relay]:
-    async with open_tail(log, database.service_url) as tail:
-        relay = Relay(log, tail, bus, database.service_url, lambda: provision_events(bus))
-        task = asyncio.create_task(relay.run())
-        try:
-            yield relay
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-async def copied(relay: Relay, log: EventLog) -> None:
-    """Wait until the relay says that the whole log is on the bus."""
-
-    async def is_there() -> bool:
-        return relay.is_writer and await relay.lag() == 0
-
-    await eventually(is_there)
 
 
 async def test_the_copy_is_the_log_in_order_as_cloud_events(log: EventLog, bus: Bus, database: Database) -> None:
@@ -71,6 +43,7 @@ async def test_the_copy_is_the_log_in_order_as_cloud_events(log: EventLog, bus: 
         await copied(relay, log)
         await relay.check()
     await assert_is_the_log(bus, log)
+    last: dict[str, int] = {}
     for raw, copy in zip(await log.read_log(0, 100_000), await copies(bus), strict=True):
         envelope = decode_envelope(raw.meta)
         assert copy.subject == f"playhead.evt.{envelope.tenant}.{envelope.workflow_id}.{raw.type}"
@@ -81,15 +54,20 @@ async def test_the_copy_is_the_log_in_order_as_cloud_events(log: EventLog, bus: 
             "ce-type": f"dev.playhead.{raw.type}",
             "ce-time": msgspec.to_builtins(envelope.recorded_at),
             "ce-datacontenttype": "application/json",
+            "ce-dataschema": f"urn:playhead:contract:events/{raw.type}.v1.json",
             "ce-subject": raw.stream_id,
             "ce-partitionkey": raw.stream_id,
             "ce-sequence": f"{raw.version:010}",
             "ce-correlationid": (envelope.correlation_id or "").replace(" ", "%20"),
+            "ce-traceparent": envelope.traceparent,
             "playhead-position": str(raw.position),
+            "playhead-previous": str(last.get(envelope.tenant, 0)),
+            "playhead-stream": raw.stream_id,
             "playhead-version": str(raw.version),
             "traceparent": envelope.traceparent,
             "Nats-Msg-Id": envelope.id,
         }
+        last[envelope.tenant] = raw.position
         own = {name: value for name, value in copy.headers.items() if name in expected or not name.startswith("Nats-")}
         assert own == expected
 
@@ -222,8 +200,11 @@ async def test_a_published_event_is_on_the_bus_as_what_its_author_made_it(
         "ce-partitionkey": stream,
         "ce-sequence": "0000000001",
         "ce-correlationid": "request%20of%20executor-1",
+        "ce-traceparent": envelope.traceparent,
         "playhead-event": envelope.id,
         "playhead-position": str(raw.position),
+        "playhead-previous": "0",
+        "playhead-stream": stream,
         "playhead-version": "1",
         "traceparent": envelope.traceparent,
         "Nats-Msg-Id": envelope.id,
@@ -236,7 +217,13 @@ async def test_a_published_event_is_on_the_bus_as_what_its_author_made_it(
 async def test_an_event_from_outside_keeps_its_source_and_time(log: EventLog, bus: Bus, database: Database) -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     received = EventReceived(
-        event_id="e-1", event_type="payment.settled", source="/bank a", content=[1, "x"], subject="p-1", time=at
+        event_id="e-1",
+        event_type="payment.settled",
+        source="/bank a",
+        content=[1, "x"],
+        subject="p-1",
+        time=at,
+        attributes={"tier": "gold ü", "count": 7, "urgent": True, "partitionkey": "p", "dataschema": "urn:x"},
     )
     stream = StreamId("received:acme")
     await log.append(stream, GENESIS, [new_event(received, TENANTS[0], None, None)])
@@ -253,6 +240,16 @@ async def test_an_event_from_outside_keeps_its_source_and_time(log: EventLog, bu
         "subject": "p-1",
         "time": "2026-01-02T03:04:05Z",
     }
+    others = {name: copy.headers[f"ce-{name}"] for name in ("tier", "count", "urgent", "partitionkey", "dataschema")}
+    assert others == {
+        "tier": "gold%20%C3%BC",
+        "count": "7",
+        "urgent": "true",
+        "partitionkey": "p",
+        "dataschema": "urn:x",
+    }
+    ours = {"ce-specversion", "ce-datacontenttype", "ce-id", "ce-type", "ce-source", "ce-subject", "ce-time"}
+    assert {name for name in copy.headers if name.startswith("ce-")} == ours | {f"ce-{name}" for name in others}
 
 
 async def test_a_relay_that_is_killed_finds_its_place_after_a_published_event(
@@ -287,8 +284,10 @@ async def test_a_relay_that_is_killed_finds_its_place_after_a_published_event(
         EventPublished(path=BlockPath("a"), event_id="e", event_type="not a *.> subject\r\nPUB x 0"),
         EventPublished(path=BlockPath("a"), event_id="e", event_type="paid", subject="ü" * MAX_ATTRIBUTES_BYTES),
         EventReceived(event_id="e" * 100_000, event_type="paid", source="/bank"),
+        EventReceived(event_id="e", event_type="paid", source="/bank", attributes={"x: 1\r\nNats-Msg-Id": "y"}),
+        EventReceived(event_id="e", event_type="paid", source="/bank", attributes={"type": "dev.playhead.x"}),
     ],
-    ids=["long type", "type that is no subject", "long subject", "long id"],
+    ids=["long type", "type that is no subject", "long subject", "long id", "odd attribute", "attribute of ours"],
 )
 async def test_an_own_event_that_the_bus_cannot_carry_goes_as_an_event_of_the_log_and_holds_up_nothing(
     log: EventLog, bus: Bus, database: Database, odd: EventData
@@ -378,11 +377,6 @@ def own_headers(copy: Copy) -> dict[str, str]:
 async def has_moved(bus: Bus, log: EventLog, before: int) -> bool:
     last = (await stream_state(bus))["last_seq"]
     return last > before or last == await log.last_position()
-
-
-async def has_messages(bus: Bus, count: int, exactly: bool = False) -> bool:
-    messages = (await stream_state(bus)).get("messages", -1)
-    return messages == count if exactly else messages >= count
 
 
 async def noted(relay: Relay, log: EventLog, database: Database) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from playhead_contracts import subjects
-from playhead_contracts.commands import Chunk, Task, TaskResult, TaskResultReply
+from playhead_contracts.commands import Chunk, Run, Task, TaskResult, TaskResultReply
 from playhead_contracts.events import BlockDispatched, BlockError, TaskAnswered
 from playhead_contracts.ids import BlockPath, ExecutionId
 from playhead_runtime.ids import new_id
@@ -21,6 +21,7 @@ from tests.outside import OutsideServer
 from tests.system import TENANT, System, block, eventually, projector
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "worker-node"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WORD_COUNT = (EXAMPLE / "word-count.yaml").read_text()
 ASKING = """
 id: asking
@@ -80,10 +81,14 @@ async def test_a_worker_in_node_does_a_task_streams_chunks_and_is_heard_once(
     async with OutsideServer() as server, worker(worker_program, nats_url, "one"):
         page_is_asked_for = asyncio.Event()
         server.respond("/page", 200, "word " * 250, until=page_is_asked_for)
-        execution_id = await system.start(WORD_COUNT, {"url": f"{server.url}/page"})
+        execution_id = await system.start(WORD_COUNT, {"url": f"{server.url}/page"}, send=False)
         live = await system.live(execution_id)
+        run = Run(id=f"run:{execution_id}", tenant=TENANT, execution_id=execution_id, traceparent=TRACE)
+        await system.bus.send(subjects.execution_command(TENANT, "run"), msgspec.json.encode(run), run.id)
         page_is_asked_for.set()
         state = await system.ended(execution_id)
+    assert server.requests[0].headers["traceparent"] == TRACE, "the worker passes on the trace that it works for"
+    assert {event.envelope.traceparent for event in (await system.events(execution_id))[1:]} == {TRACE}
     assert state.output == {"words": 250}
     assert block(state, "count").outputs == {"words": 250, "by": "one"}
     chunks: list[Chunk] = []
@@ -143,9 +148,14 @@ async def test_the_task_on_the_bus_has_everything_that_a_worker_needs(system: Sy
     await system.publish(ASKING)
     execution_id = await system.start(ASKING, {"n": 1})
     fact = await dispatched(system, execution_id)
-    answer = await system.bus.api("STREAM.MSG.GET.PLAYHEAD_TASKS", b'{"last_by_subj":"playhead.task.acme.by-hand"}')
-    stored = msgspec.json.decode(answer)["message"]["data"]
-    task = msgspec.json.decode(msgspec.convert(stored, bytes), type=Task)
+
+    async def on_the_bus() -> bytes | None:
+        # The task follows its fact, which is in the log first.
+        answer = await system.bus.api("STREAM.MSG.GET.PLAYHEAD_TASKS", b'{"last_by_subj":"playhead.task.acme.by-hand"}')
+        message = msgspec.json.decode(answer).get("message")
+        return None if message is None else msgspec.convert(message["data"], bytes)
+
+    task = msgspec.json.decode(await eventually(on_the_bus), type=Task)
     assert (task.task_id, task.execution_id, task.path, task.attempt) == (fact.task_id, execution_id, "ask", 1)
     assert (task.inputs, task.task, task.deadline) == ({"n": 1}, "by-hand", fact.deadline)
     await system.cancel(execution_id)

@@ -110,7 +110,7 @@ async def test_a_secret_is_in_no_event_log_line_error_read_model_message_or_answ
                 break
             seen.add(message.subject)
             said += [message.subject, message.data.decode(errors="replace"), *message.headers.values()]
-        assert seen >= {subjects.command(TENANT, "run"), subjects.live(TENANT, execution_id)}
+        assert seen >= {subjects.execution_command(TENANT, "run"), subjects.live(TENANT, execution_id)}
     said.append(caplog.text)
     told = "\n".join(said)
     assert "secrets.TOKEN" in told

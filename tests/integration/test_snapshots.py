@@ -26,6 +26,7 @@ from playhead_engine.folding import EXECUTIONS, fold
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import BLOB_BYTES, EVERY, GENESIS, EventLog, StreamHead, open_log
 from playhead_eventlog.snapshots import allowed_tail
+from playhead_eventlog.stopping import stop_tasks
 from playhead_projector.folding import Folding
 from playhead_runtime.bus import Bus
 from playhead_runtime.ids import new_id
@@ -240,7 +241,7 @@ async def test_the_projector_leaves_few_snapshots_that_are_near_every_version(
             return max(await kept(database, long.stream), default=0) > 5 * EVERY
 
         await eventually(all_there)
-        writing.cancel()
+        await stop_tasks(writing)
     versions = [0, *await kept(database, long.stream)]
     assert len(versions) >= 5
     # A batch of the projector ends where it ends, up to 500 events later here.

@@ -184,6 +184,8 @@ async def test_a_pause_and_its_answer_are_told_signed_and_the_log_says_so(
             "execution": f"/v1/executions/{execution_id}",
             "resume": f"/v1/executions/{execution_id}/pauses/{pause_id}/resume",
         }
+        # Before the execution ends: nothing is added to one that has ended.
+        [told, *_] = await notified(works, execution_id)
         await works.answer(execution_id, pause_id, YES)
         _, resolved = await requests(server, 2)
         end = Webhook(secret).verify(resolved.body, resolved.headers)
@@ -192,7 +194,6 @@ async def test_a_pause_and_its_answer_are_told_signed_and_the_log_says_so(
         assert end["data"]["resolved_by"]["name"] == "ann"
         assert end["data"]["resolved_at"] == end["timestamp"]
         assert asked.headers["webhook-id"] != resolved.headers["webhook-id"]
-        [told, *_] = await notified(works, execution_id)
         assert (told.webhook, told.about, told.outcome) == ("main", "pause.requested", "delivered")
         assert (told.delivery_id, told.status, told.attempts) == (asked.headers["webhook-id"], 200, 1)
         found = await door.ended(2)

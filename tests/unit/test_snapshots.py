@@ -17,7 +17,7 @@ from playhead_eventlog.snapshots import EVERY, allowed_tail, surplus
 from tests.unit.graphs import EXECUTION, Case, World, cases
 
 STREAM = StreamId(f"execution:{EXECUTION}")
-SHAPE = (2, "ea99612b4c9900a7")
+SHAPE = (3, "e8bb3d0f4d1f0cd3")
 """FOLD_VERSION, and the digest of the shape of states that belongs to it."""
 
 

@@ -6,14 +6,21 @@ from typing import Annotated
 import typer
 import uvloop
 
+from playhead_bench.scenarios.archiving import measure_archive
+from playhead_bench.scenarios.commands import measure_commands
 from playhead_bench.scenarios.containers import measure_fibonacci, measure_loop, measure_parallel
+from playhead_bench.scenarios.exporting import measure_export
+from playhead_bench.scenarios.following import measure_catch_up, measure_delay
+from playhead_bench.scenarios.honest import measure_honest
 from playhead_bench.scenarios.latency import measure_latency, measure_rerun, measure_resume
 from playhead_bench.scenarios.loading import measure_load
 from playhead_bench.scenarios.log import measure_append
 from playhead_bench.scenarios.planning import measure_cutoff, measure_plan
 from playhead_bench.scenarios.projections import measure_rebuild, measure_relay
+from playhead_bench.scenarios.sealing import measure_sealing
 from playhead_bench.scenarios.streams import measure_streams
 from playhead_bench.scenarios.throughput import measure_chain10, measure_sequence
+from playhead_bench.scenarios.verifying import measure_verify
 from playhead_bench.table import Figure, show
 
 app = typer.Typer(help="Measure Playhead on this machine: real servers, every append fsynced.", no_args_is_help=True)
@@ -50,6 +57,12 @@ def latency(runs: Runs = 5) -> None:
 def resume(runs: Runs = 5) -> None:
     """From an answer to the final result."""
     _print(lambda: measure_resume(runs))
+
+
+@app.command()
+def commands(runs: Runs = 3) -> None:
+    """Commands and events over NATS: admitted, answered, and turned into executions by a trigger."""
+    _print(lambda: measure_commands(runs))
 
 
 @app.command()
@@ -113,9 +126,57 @@ def relay(runs: Runs = 3) -> None:
 
 
 @app.command()
+def busdelay(runs: Runs = 3) -> None:
+    """From commit to a consumer on the bus, at 1,000 events/s."""
+    _print(lambda: measure_delay(runs))
+
+
+@app.command()
+def catchup(
+    events: Annotated[int, typer.Option(min=1000, help="How many the consumer was away for.")] = 100_000,
+) -> None:
+    """A consumer that was away for long, while projector, nats-server and itself are killed."""
+    _print(lambda: measure_catch_up(events))
+
+
+@app.command()
 def rebuild(runs: Runs = 3) -> None:
     """All read models, from position 0 to the head."""
     _print(lambda: measure_rebuild(runs))
+
+
+@app.command()
+def export(
+    runs: Runs = 3, events: Annotated[int, typer.Option(min=1000, help="How many are in the log.")] = 100_000
+) -> None:
+    """The log into a file, in each format: events a second, and the most memory."""
+    _print(lambda: measure_export(runs, events))
+
+
+@app.command()
+def verify(
+    runs: Runs = 3, events: Annotated[int, typer.Option(min=1000, help="How many are in the log.")] = 100_000
+) -> None:
+    """Verifying a log, with and without its servers; and what the hash chain costs."""
+    _print(lambda: measure_verify(runs, events))
+
+
+@app.command()
+def honest(executions: Annotated[int, typer.Option(min=1, help="How many.")] = 1000) -> None:
+    """Executions while every part is killed in turn, and whether `verify --all` raises an alarm."""
+    _print(lambda: measure_honest(executions))
+
+
+@app.command()
+def sealing(runs: Runs = 3) -> None:
+    """What it costs that values about people are sealed."""
+    _print(lambda: measure_sealing(runs))
+
+
+@app.command()
+def archive(events: Annotated[int, typer.Option(min=10_000, help="How many are in the log.")] = 100_000) -> None:
+    """Moving all executions out of the log, and reading them where they are then."""
+    _print(lambda: measure_archive(events))
 
 
 @app.command("all")
@@ -128,6 +189,7 @@ def everything(runs: Runs = 5) -> None:
         lambda: measure_chain10(runs, pure=True),
         lambda: measure_latency(runs),
         lambda: measure_resume(runs),
+        lambda: measure_commands(few),
         lambda: measure_streams(few),
         lambda: measure_sequence(runs),
         lambda: measure_parallel(runs),
@@ -137,8 +199,13 @@ def everything(runs: Runs = 5) -> None:
         lambda: measure_rerun(runs),
         lambda: measure_plan(runs),
         lambda: measure_cutoff(few),
+        lambda: measure_sealing(few),
         lambda: measure_relay(few),
         lambda: measure_rebuild(few),
+        lambda: measure_delay(few),
+        lambda: measure_catch_up(100_000),
+        lambda: measure_export(1, 100_000),
+        lambda: measure_verify(1, 100_000),
     ]
 
     async def measured() -> list[Figure]:

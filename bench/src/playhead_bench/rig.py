@@ -22,6 +22,8 @@ from playhead_contracts.ids import EventId, ExecutionId, TenantId, WorkflowId, e
 from playhead_contracts.workflow_text import digest_of
 from playhead_engine.admission import Request, admit
 from playhead_engine.documents import parse
+from playhead_engine.graph import build_graph
+from playhead_engine.privacy import personal_of, seal_of
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import GENESIS, EventLog, migrate, open_log
 from playhead_runtime.bus import Bus, connect_bus
@@ -99,12 +101,18 @@ class Rig:
         return _event(fact, WorkflowId("bench"), execution_id)
 
     async def create(self, document: dict[str, Json], count: int, input: Json = None) -> list[Created]:
-        """Put executions into the log, without their commands."""
-        created = admit(parse(document, self._traits), 1, digest_of(document), Request(input=input), datetime.now(UTC))
+        """Put executions into the log, without their commands; each is about somebody else, if that is asked."""
+        parsed = parse(document, self._traits)
+        created = admit(parsed, 1, digest_of(document), Request(input=input), datetime.now(UTC))
+        graph = build_graph(parsed, self._traits)
 
         async def one() -> Created:
             execution_id = ExecutionId(new_id())
             event = _event(created, created.workflow_id, execution_id)
+            if parsed.personal is not None:
+                personal = personal_of(graph, await self.log.vault.key_for(TENANT, execution_id))
+                begun = msgspec.structs.replace(created, personal=personal)
+                event = msgspec.structs.replace(event, data=begun, seal=seal_of(personal, begun))
             appended = await self.log.append(execution_stream(execution_id), GENESIS, [event])
             return Created(execution_id, appended.frames[0].decode())
 
@@ -120,7 +128,7 @@ class Rig:
                 execution_id=created.execution_id,
                 created=created.frame,
             )
-            await self.bus.send(subjects.command(TENANT, "run"), msgspec.json.encode(run), run.id)
+            await self.bus.send(subjects.execution_command(TENANT, "run"), msgspec.json.encode(run), run.id)
 
         await asyncio.gather(*(one(created) for created in executions))
 

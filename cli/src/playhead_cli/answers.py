@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from playhead_contracts.events import BlockReference, Json
+from playhead_contracts.events import Actor, BlockReference, Json
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -23,10 +23,64 @@ class ProblemDocument(msgspec.Struct, frozen=True, rename={"kind": "type"}):
     errors: tuple[Fault, ...] = ()
 
 
+class Forgotten(msgspec.Struct, frozen=True):
+    key_ids: tuple[str, ...]
+    executions: int
+    cancelled: tuple[str, ...] = ()
+
+
+class Audited(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody did."""
+
+    position: int
+    at: datetime
+    operation: str
+    actor: Actor
+    workflow_id: str | None = None
+    execution_id: str | None = None
+    details: dict[str, Json] = {}
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    items: tuple[Audited, ...]
+    next_cursor: str | None = None
+
+
 class Published(msgspec.Struct, frozen=True):
     workflow_id: str
     version: int
     digest: str
+
+
+class PublishedTrigger(msgspec.Struct, frozen=True):
+    trigger_id: str
+    version: int
+    digest: str
+    warnings: tuple[Fault, ...] = ()
+
+
+class TriggerCounts(msgspec.Struct, frozen=True):
+    matched: int
+    started: int
+    refused: int
+    due: int
+    repeated: int
+    failed: int
+    last_position: int | None = None
+    last_error: str | None = None
+
+
+class TriggerInfo(msgspec.Struct, frozen=True):
+    trigger_id: str
+    version: int
+    workflow_id: str
+    subject: str
+    enabled: bool
+    counts: TriggerCounts
+
+
+class Triggers(msgspec.Struct, frozen=True):
+    items: list[TriggerInfo]
 
 
 class Validation(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from playhead_contracts.errors import PlayheadError
@@ -63,14 +64,21 @@ def variable_headers(settings: Iterable[str]) -> dict[str, str]:
 
 def moment_from_now(option: str, duration: str) -> str:
     """The moment that is a duration such as `2d` away, RFC 3339. Raises BadInput."""
-    from datetime import UTC, datetime
-
     from playhead_contracts.durations import parse_duration
 
     try:
         return (datetime.now(UTC) + parse_duration(duration)).isoformat()
     except (ValueError, OverflowError) as error:
         raise BadInput(f"{option}: {error}") from error
+
+
+def read_moment(option: str, text: str) -> datetime:
+    """A moment as RFC 3339 or a date; in UTC, if nothing else is said. Raises BadInput."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"{option} takes a time such as 2026-03-01T12:00:00Z, or a date, and not {text!r}") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def read_file(path: Path) -> bytes:

@@ -9,18 +9,25 @@ import typer
 from typer.core import TyperGroup
 
 from playhead_cli.commands import (
+    archiving,
+    audit,
     bench,
+    checkpoints,
     contracts,
     database,
     demo,
     dev,
     executions,
+    exporting,
+    forgetting,
     links,
     log,
     pauses,
     read_models,
+    relaying,
     services,
     time_travel,
+    triggers,
     webhooks,
     workflows,
 )
@@ -47,8 +54,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-_TO_USE = (demo, dev, services, workflows, executions, time_travel, pauses, links, webhooks)
-_TO_OPERATE = (log, read_models, database, contracts, bench)
+_TO_USE = (demo, dev, services, workflows, executions, time_travel, pauses, links, triggers, webhooks)
+_TO_OPERATE = (
+    *(log, checkpoints, audit, exporting, archiving, forgetting),
+    *(read_models, relaying, database, contracts, bench),
+)
 for module in (*_TO_USE, *_TO_OPERATE):
     module.register(app)
 

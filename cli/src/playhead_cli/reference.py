@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from playhead_cli import event_reference
 from playhead_contracts.base_blocks import Retry
+from playhead_contracts.docstrings import fields_of
 from playhead_contracts.workflow import BLOCK_MODELS, CustomBlock, WorkflowDocument
 from playhead_engine.folding import TRANSITIONS
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
@@ -80,25 +82,10 @@ def _document() -> str:
 
 
 def _limits() -> str:
-    said = _docs_of(Limits)
+    said = fields_of(Limits)
     lines = ["| limit | default | what it bounds |", "| --- | --- | --- |"]
     names = [field.name for field in msgspec.structs.fields(Limits)]
     return "\n".join([*lines, *(f"| `{name}` | {getattr(DEFAULT_LIMITS, name):,} | {said[name]} |" for name in names)])
-
-
-def _docs_of(kind: type) -> dict[str, str]:
-    """The docstrings under the fields of a class, which Python itself does not keep."""
-    import ast
-    import inspect
-
-    [definition] = ast.parse(inspect.getsource(kind)).body
-    assert isinstance(definition, ast.ClassDef)
-    found: dict[str, str] = {}
-    for field, after in zip(definition.body, definition.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
-            assert isinstance(after.value, ast.Constant)
-            found[field.target.id] = " ".join(str(after.value.value).split())
-    return found
 
 
 def _transitions() -> str:
@@ -120,6 +107,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "document": _document,
     "limits": _limits,
     "transitions": _transitions,
+    "event list": event_reference.event_list,
+    "events": event_reference.events,
+    "envelope": event_reference.envelope,
+    "parts": event_reference.parts,
 }
 """The tables, by name."""
 

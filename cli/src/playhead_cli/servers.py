@@ -1,7 +1,9 @@
 """Where the database and the bus are, for commands that go past the gateway."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -9,6 +11,16 @@ from playhead_cli.options import DEFAULT_DATA
 from playhead_contracts.errors import PlayheadError
 from playhead_runtime.embedded_nats import USER
 from playhead_runtime.embedded_postgres import DATABASE, OWNER, SERVICE
+
+if TYPE_CHECKING:
+    from playhead_cli.verifying import Witnesses
+    from playhead_eventlog.signing import SigningKey
+
+CHECKPOINTS = "checkpoints"
+"""The folder in the data of `playhead dev` where signed checkpoints and their keys are."""
+ARCHIVE = "archive"
+"""The folder there that executions are moved to."""
+SIGNING_KEY, PUBLIC_KEY = "signing.pem", "signing.pub"
 
 
 class NotConfigured(PlayheadError):
@@ -67,6 +79,54 @@ def nats_url(data: Path | None) -> str:
     """The URL of the bus. Raises NotConfigured."""
     place = _place(data, "PLAYHEAD_NATS_URL")
     return place.nats_url if place else os.environ["PLAYHEAD_NATS_URL"]
+
+
+def witnesses_of(folders: Sequence[Path], keys: Sequence[str], data: Path | None) -> "Witnesses | None":
+    """The signed checkpoints to hold the log against: those that were named, else those of a `playhead dev`, if any.
+
+    Raises BadInput when only one of folders and keys was named, and BadKey.
+    """
+    from playhead_cli.inputs import BadInput
+    from playhead_cli.verifying import Witnesses
+    from playhead_eventlog.signing import PublicKey
+
+    if bool(folders) != bool(keys):
+        raise BadInput("--checkpoints and --public-key go together: a checkpoint is worth what its signature is worth")
+    if folders:
+        return Witnesses(tuple(folders), tuple(PublicKey.read(key) for key in keys))
+    place = data_of(data)
+    if place is None or not (place / CHECKPOINTS / PUBLIC_KEY).exists():
+        return None
+    return Witnesses((place / CHECKPOINTS,), (PublicKey.read(place / CHECKPOINTS / PUBLIC_KEY),))
+
+
+def data_of(data: Path | None) -> Path | None:
+    """The directory of the `playhead dev` that is meant, if one is and not servers elsewhere."""
+    if data is not None:
+        return data
+    is_elsewhere = bool(os.environ.get("PLAYHEAD_DATABASE_URL"))
+    return None if is_elsewhere or not (DEFAULT_DATA / "servers.json").exists() else DEFAULT_DATA
+
+
+def archive_url(given: str | None, data: Path | None) -> str | None:
+    """Where archived executions are: where it was said, or where the variable says; else beside a `playhead dev`."""
+    place = data_of(data)
+    beside = None if place is None else str(place.resolve() / ARCHIVE)
+    return given or (os.environ.get("PLAYHEAD_ARCHIVE_URL") if data is None else None) or beside
+
+
+def make_signing_key(folder: Path) -> "SigningKey":
+    """A new key in a folder, in `SIGNING_KEY` and `PUBLIC_KEY`. Raises FileExistsError when there is one."""
+    from playhead_eventlog.signing import SigningKey
+
+    key = SigningKey.new()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Never readable by others, not even for a moment.
+    opened = os.open(folder / SIGNING_KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(opened, "wb") as file:
+        file.write(key.pem())
+    (folder / PUBLIC_KEY).write_bytes(key.public.pem())
+    return key
 
 
 def _place(data: Path | None, variable: str) -> Place | None:

@@ -5,6 +5,7 @@ from time import perf_counter
 from playhead_bench.rig import Rig, chain, rig
 from playhead_bench.scenarios.log import append_limit
 from playhead_bench.table import Figure
+from playhead_contracts.events import Json
 
 EXECUTIONS = 1000
 IN_FLIGHT = 100
@@ -18,10 +19,11 @@ async def measure_chain10(runs: int, pure: bool) -> list[Figure]:
         limit = await append_limit(bare)
     async with rig() as system:
         await system.serve("executor", max_executions=IN_FLIGHT)
-        to_log = [(await _blocks_per_second(system, f"bench-{kind}", caught_up=False)) for _ in range(runs)]
+        document = chain(10, f"bench-{kind}")
+        to_log = [(await blocks_per_second(system, document, caught_up=False)) for _ in range(runs)]
         await system.serve("projector")
         await system.caught_up()
-        to_all = [(await _blocks_per_second(system, f"bench-{kind}", caught_up=True)) for _ in range(runs)]
+        to_all = [(await blocks_per_second(system, document, caught_up=True)) for _ in range(runs)]
     note = f"raw append in this run: {limit:,.0f} events/s"
     return [
         Figure(f"chain10 {kind}, into the log", "blocks/s", tuple(to_log), goal_log, note=note),
@@ -46,8 +48,8 @@ async def measure_sequence(runs: int) -> list[Figure]:
     return [Figure("sequence of 400, a barrier at each", "s", tuple(seconds), 0.45, higher_is_better=False)]
 
 
-async def _blocks_per_second(system: Rig, kind: str, caught_up: bool) -> float:
-    document = chain(10, kind)
+async def blocks_per_second(system: Rig, document: dict[str, Json], caught_up: bool) -> float:
+    """Of chains of 10 blocks, from the first command to the end of the last execution."""
     if not await system.is_published(document):
         await system.publish(document)
     await system.warm_up(document, {"n": 0})

@@ -7,12 +7,14 @@ import typer
 from playhead_cli.options import AsJson, Data
 
 if TYPE_CHECKING:
-    from playhead_cli.dead_letters import DeadLetter
+    from playhead_cli.dead_letters import Kept
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose keys.")]
 
 keys = typer.Typer(help="API keys: made, listed and revoked in the database itself.", no_args_is_help=True)
-dlq = typer.Typer(help="Commands that kept failing and were given up.", no_args_is_help=True)
+dlq = typer.Typer(
+    help="Commands and events that were refused, or kept failing and were given up.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -36,11 +38,13 @@ def create_key(
     """Make an API key. It is shown once, now."""
     import asyncio
 
+    from playhead_cli.operator import operator
     from playhead_cli.screen import print_json, screen
     from playhead_cli.servers import database_url
     from playhead_gateway import access
 
-    made = asyncio.run(access.create_key(database_url(data), tenant, name, scope or [access.ADMIN], group or []))
+    scopes = scope or [access.ADMIN]
+    made = asyncio.run(access.create_key(database_url(data), tenant, name, scopes, group or [], by=operator()))
     if as_json:
         print_json(made)
         return
@@ -81,12 +85,13 @@ def revoke_key(
     """End a key for good."""
     import asyncio
 
+    from playhead_cli.operator import operator
     from playhead_cli.screen import print_json, screen
     from playhead_cli.servers import database_url
     from playhead_contracts.errors import NotFound
     from playhead_gateway import access
 
-    if not asyncio.run(access.revoke_key(database_url(data), tenant, key_id)):
+    if not asyncio.run(access.revoke_key(database_url(data), tenant, key_id, by=operator())):
         raise NotFound(f"{tenant} has no key {key_id}; `playhead keys list` shows their ids")
     if as_json:
         print_json({"key_id": key_id, "revoked": True})
@@ -103,17 +108,14 @@ def list_dead_letters(data: Data = None, as_json: AsJson = False) -> None:
     from playhead_cli.screen import line, print_json, screen, table
     from playhead_cli.servers import nats_url
 
-    found = asyncio.run(_find(nats_url(data), []))
+    found = [kept.letter for kept in asyncio.run(_find(nats_url(data), []))]
     if as_json:
         print_json({"items": found})
         return
     made = table("number", "age", "command", "execution", "failures", "error")
     for letter in found:
         age = str(datetime.now(UTC) - letter.failed_at).partition(".")[0]
-        command = letter.command
-        cells = (
-            ("?", "?", "?") if command is None else (command.kind(), command.execution_id, str(command.failures + 1))
-        )
+        cells = (letter.kind, letter.execution_id or "", str(letter.failures))
         made.add_row(str(letter.number), age, *cells, line(letter.error))
     screen().print(made if found else "no dead letters")
 
@@ -141,7 +143,7 @@ def redrive_dead_letters(
         screen().print(f"{len(sent)} sent again")
 
 
-async def _find(url: str, numbers: list[int]) -> "list[DeadLetter]":
+async def _find(url: str, numbers: list[int]) -> "list[Kept]":
     from playhead_cli.dead_letters import find_letters
     from playhead_runtime.bus import connect_bus
 
@@ -154,4 +156,4 @@ async def _redrive(url: str, numbers: list[int]) -> list[str]:
     from playhead_runtime.bus import connect_bus
 
     async with connect_bus(url, "playhead dlq", wait_seconds=5) as bus:
-        return [await redrive(bus, letter) for letter in await find_letters(bus, numbers)]
+        return [await redrive(bus, kept) for kept in await find_letters(bus, numbers)]

@@ -20,6 +20,9 @@ def register(app: typer.Typer) -> None:
 def demo(
     yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
     data: Annotated[Path | None, typer.Option("--data", help="Keep the data here; else it is thrown away.")] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Have all services make spans, and show the traces at the end.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a real workflow through pause, answer, time travel and rerun, and check that each of it really happened.
@@ -39,7 +42,27 @@ def demo(
     with ExitStack() as stack:
         # Short: a unix socket stands in it.
         where = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playhead-demo-")))
-        _run(where, yes=yes, keeps=data is not None, as_json=as_json)
+        if trace:
+            _run_traced(where, yes=yes, keeps=data is not None, as_json=as_json)
+        else:
+            _run(where, yes=yes, keeps=data is not None, as_json=as_json)
+
+
+def _run_traced(data: Path, *, yes: bool, keeps: bool, as_json: bool) -> None:
+    import os
+
+    from playhead_cli.demo.receiver import SpanReceiver
+    from playhead_cli.demo.trace_tree import print_traces
+    from playhead_cli.screen import screen
+
+    with SpanReceiver() as receiver:
+        # The services take over what a shell may have set.
+        os.environ.update(receiver.environ())
+        _run(data, yes=yes, keeps=keeps, as_json=as_json)
+        # The services have stopped, so the last spans are here.
+        console = screen(to_stderr=as_json)
+        console.print("\n[bold]The traces: one for each call, and where they lead[/]")
+        print_traces(console, receiver.spans)
 
 
 def _run(data: Path, *, yes: bool, keeps: bool, as_json: bool) -> None:

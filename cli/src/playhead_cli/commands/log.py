@@ -1,106 +1,114 @@
-"""The log itself: is it what was written, and take it away."""
+"""The log itself: is it what was written."""
 
-import sys
-from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from playhead_cli.options import AsJson, Data
 
 if TYPE_CHECKING:
-    from playhead_cli.chains import Chains
-    from playhead_contracts.ids import StreamId
-    from playhead_eventlog import EventLog, RawEvent
-    from playhead_projector.building import Told
-
-_EVENTS_A_READ = 5000
+    from playhead_cli.bus_check import BusReport
+    from playhead_eventlog import EventLog
+    from playhead_projector.verifying import ReadModelsReport
 
 OneId = Annotated[
     str | None, typer.Argument(metavar="[ID]", help="One execution, or a stream such as workflow:TENANT:ID; else all.")
+]
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--checkpoints",
+        envvar="PLAYHEAD_CHECKPOINT_DIR",
+        help="A folder of signed checkpoints. Several times: the first is where they are written, the others are "
+        "copies of it.",
+    ),
+]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--public-key",
+        # Where the projector runs, the private key is known, and the public one with it.
+        envvar=["PLAYHEAD_PUBLIC_KEY", "PLAYHEAD_SIGNING_KEY"],
+        help="The file of the public key that checkpoints are signed for. Several times after a change of keys.",
+    ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     app.command()(verify)
-    app.command()(export)
 
 
 def verify(
     stream: OneId = None,
+    checkpoints: Folders = None,
+    public_key: Keys = None,
+    bus: Annotated[
+        bool, typer.Option("--bus", help="Also the copy on the bus: each message against its event.")
+    ] = False,
     read_models: Annotated[
         bool,
         typer.Option("--read-models", help="Check the read models instead: whether each row is what the log says."),
     ] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="The log, its archive, the copy on the bus, and the read models.")
+    ] = False,
+    offline: Annotated[
+        Path | None,
+        typer.Option("--offline", help="Check a file that `playhead export` wrote, without any server."),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="The file is a part of the log: what is not in it is no fault.")
+    ] = False,
+    archive: Annotated[
+        str | None,
+        typer.Option("--archive", help="Also the files of archived executions, which are there: a folder, or a URL."),
+    ] = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the hash chain of one or all streams from the stored bytes, and the digests of the large values that
-    they refer to. Exit code 1 if one is broken.
-    """
-    import asyncio
-
-    from playhead_cli.chains import Chains
-    from playhead_cli.counting import counting
-    from playhead_cli.servers import database_url
-
-    if read_models:
-        _verify_read_models(stream, data, as_json=as_json)
-        return
-    chains = Chains()
-    with counting("verify", as_json=as_json) as told:
-        asyncio.run(_check(database_url(data), stream, chains, told))
-    _show_chains(chains, as_json=as_json)
-    if chains.faults:
-        raise typer.Exit(1)
-
-
-def export(
-    stream: OneId = None,
-    format_: Annotated[str, typer.Option("--format", help="jsonl: one event a line, as stored.")] = "jsonl",
-    output: Annotated[Path | None, typer.Option("--output", help="A file, in place of standard output.")] = None,
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the events of one or all streams, in the order of the log, byte for byte as they are stored.
-
-    A large value that is stored apart is a line of its own, with the member "kind":"blob", before the first event that
-    refers to it.
+    """Check that the log is what was written: every hash chain from the stored bytes, the columns beside them, the
+    heads of streams, the large values, and the signed checkpoints if there are any. Names the first event that is not
+    what was written. Exit code 1 if anything is not as it should be.
     """
     import asyncio
 
     from playhead_cli.inputs import BadInput
-    from playhead_cli.servers import database_url
 
-    if format_ == "ocel":
-        raise BadInput("--format ocel is not there yet; it comes later. --format jsonl is")
-    if format_ != "jsonl":
-        raise BadInput(f"--format {format_} is not known; there is jsonl, and ocel comes later")
-    url = database_url(data)
-    if output is None:
-        asyncio.run(_write(url, stream, sys.stdout.buffer))
+    if offline is not None:
+        if stream or bus or read_models or all_ or len(checkpoints or ()) > 1:
+            raise BadInput("--offline checks a file alone; only --checkpoints (once) and --public-key go with it")
+        _verify_offline(offline, checkpoints or [], public_key or [], partial=partial, as_json=as_json)
         return
-    with output.open("wb") as file:
-        count = asyncio.run(_write(url, stream, file))
-    _show_export(output, count, as_json=as_json)
+    if stream is not None and (bus or read_models or all_):
+        raise BadInput("--bus, --read-models and --all check all of it; leave the stream out")
+    if partial:
+        raise BadInput("--partial goes with --offline")
+    if read_models and not bus and not all_:
+        _verify_read_models(data, as_json=as_json)
+        return
+    asyncio.run(
+        _verify(
+            stream,
+            checkpoints or [],
+            public_key or [],
+            data,
+            archive,
+            files=all_ or archive is not None,
+            bus=bus or all_,
+            rows=read_models or all_,
+            as_json=as_json,
+        )
+    )
 
 
-def _verify_read_models(stream: str | None, data: Path | None, *, as_json: bool) -> None:
+def _verify_read_models(data: Path | None, *, as_json: bool) -> None:
     import asyncio
 
-    from playhead_cli.counting import counting
-    from playhead_cli.inputs import BadInput
     from playhead_cli.screen import print_json
-    from playhead_cli.servers import database_url
     from playhead_cli.sets import show_verified
-    from playhead_projector.settings import Settings
-    from playhead_projector.verifying import verify_read_models
 
-    if stream is not None:
-        raise BadInput("--read-models checks all of them; leave the stream out")
-    with counting("verify", as_json=as_json) as told:
-        report = asyncio.run(verify_read_models(Settings(database_url=database_url(data), nats_url=""), told))
+    report = asyncio.run(_read_models(data, as_json=as_json))
     if as_json:
         print_json(report)
     else:
@@ -109,89 +117,87 @@ def _verify_read_models(stream: str | None, data: Path | None, *, as_json: bool)
         raise typer.Exit(1)
 
 
-async def _check(url: str, stream: str | None, chains: "Chains", told: "Told") -> None:
+async def _verify(
+    stream: str | None,
+    folders: list[Path],
+    keys: list[str],
+    data: Path | None,
+    archive: str | None,
+    *,
+    files: bool,
+    bus: bool,
+    rows: bool,
+    as_json: bool,
+) -> None:
+    from msgspec.structs import replace
+
+    from playhead_cli.archiving import nothing_is_archived
+    from playhead_cli.counting import counting
+    from playhead_cli.servers import archive_url, database_url, witnesses_of
+    from playhead_cli.verdict import Verdict, show, show_json
+    from playhead_cli.verifying import stream_named, verify_log, verify_stream
     from playhead_eventlog import open_log
-    from playhead_projector.building import Progress
+    from playhead_eventlog.archive_files import ArchiveFiles
 
-    async with open_log(url, readers=1) as log:
-        heads = await log.heads(None if stream is None else _stream_id(stream))
-        until = sum(head.version for head in heads.values())
-        async for events in _read(log, stream):
-            chains.check(events)
-            for event in events:
-                unseen = chains.unseen_blobs(event)
-                chains.check_blobs(event, await log.blobs(unseen))
-            told(Progress(chains.events, chains.events, until))
-    chains.end(heads)
-
-
-async def _write(url: str, stream: str | None, file: BinaryIO) -> int:
-    from playhead_cli.exported import Export
-    from playhead_eventlog import open_log
-
-    count = 0
-    async with open_log(url, readers=1) as log:
-        exported = Export(log)
-        async for events in _read(log, stream):
-            async for line in exported.lines(events):
-                file.write(line)
-            count += len(events)
-    file.flush()
-    return count
+    witnesses = None if stream is not None else witnesses_of(folders, keys, data)
+    archive = archive_url(archive, data)
+    url = database_url(data)
+    async with open_log(url, readers=2, archive_url=archive) as log, nothing_is_archived(url):
+        with counting("verify", as_json=as_json) as told:
+            if stream is not None:
+                found = await verify_stream(log, stream_named(stream), told)
+            else:
+                archived = ArchiveFiles(archive) if files and archive is not None else None
+                found = await verify_log(log, witnesses, told, archived)
+        verdict = Verdict(log=found)
+        if bus:
+            verdict = replace(verdict, bus=await _bus(log, data, as_json=as_json))
+    if rows:
+        verdict = replace(verdict, read_models=await _read_models(data, as_json=as_json))
+    (show_json if as_json else show)(verdict)
+    if not verdict.intact:
+        raise typer.Exit(1)
 
 
-async def _read(log: "EventLog", stream: str | None) -> "AsyncGenerator[list[RawEvent]]":
-    """The events of a stream in order, or those of all of them in the order of the log. Raises NoSuchStream."""
-    after = 0
-    stream_id = None if stream is None else _stream_id(stream)
-    while True:
-        if stream_id is None:
-            events = await log.read_log(after, _EVENTS_A_READ)
-        else:
-            events = await log.read_raw(stream_id, after, _EVENTS_A_READ)
-        if not events:
-            break
-        yield events
-        after = events[-1].position if stream_id is None else events[-1].version
-    if stream_id is not None and after == 0:
-        from playhead_contracts.errors import NotFound
+async def _bus(log: "EventLog", data: Path | None, *, as_json: bool) -> "BusReport":
+    from playhead_cli.bus_check import verify_bus
+    from playhead_cli.counting import counting
+    from playhead_cli.servers import nats_url
+    from playhead_runtime.bus import connect_bus
 
-        raise NotFound(f"the log has no event of {stream_id}")
+    with counting("verify bus", as_json=as_json) as told:
+        async with connect_bus(nats_url(data), "playhead verify", wait_seconds=5) as bus:
+            return await verify_bus(log, bus, told)
 
 
-def _stream_id(text: str) -> "StreamId":
-    from playhead_contracts.ids import ExecutionId, StreamId, execution_stream
+async def _read_models(data: Path | None, *, as_json: bool) -> "ReadModelsReport":
+    from playhead_cli.counting import counting
+    from playhead_cli.servers import archive_url, database_url
+    from playhead_projector.settings import Settings
+    from playhead_projector.verifying import verify_read_models
 
-    return StreamId(text) if ":" in text else execution_stream(ExecutionId(text.lower()))
+    with counting("verify read models", as_json=as_json) as told:
+        settings = Settings(database_url=database_url(data), nats_url="", archive_url=archive_url(None, data))
+        return await verify_read_models(settings, told)
 
 
-def _show_chains(chains: "Chains", *, as_json: bool) -> None:
-    from rich.markup import escape
+def _verify_offline(file: Path, folders: list[Path], keys: list[str], *, partial: bool, as_json: bool) -> None:
+    import zlib
 
+    from playhead_cli import offline
+    from playhead_cli.inputs import BadInput
     from playhead_cli.screen import print_json, screen
 
+    if bool(folders) != bool(keys):
+        raise BadInput("--checkpoints and --public-key go together")
+    try:
+        report = offline.verify(file, folders[0] if folders else None, keys, partial=partial)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise BadInput(f"{file}: {error}") from error
     if as_json:
-        counted = {"streams": chains.streams, "events": chains.events, "blobs": chains.blobs}
-        print_json({**counted, "intact": not chains.faults, "breaks": chains.faults})
-        return
-    console = screen()
-    for broken in chains.faults:
-        where = f"{broken.stream_id} version {broken.version} (position {broken.position})"
-        console.print(f"[red]broken[/] at {escape(where)}: {escape(broken.reason)}", soft_wrap=True)
-    counts = f"{chains.events} events in {chains.streams} streams"
-    if chains.blobs:
-        counts += f", {chains.blobs} large values"
-    if chains.faults:
-        blobs = f" and {len(chains.broken_blobs)} broken values" if chains.broken_blobs else ""
-        console.print(f"[red]{len(chains.breaks)} broken chains{blobs}[/], {counts}")
+        print_json(report.as_json())
     else:
-        console.print(f"[green]intact[/]: {counts}, every hash recomputed")
-
-
-def _show_export(output: Path, count: int, *, as_json: bool) -> None:
-    from playhead_cli.screen import print_json, screen
-
-    if as_json:
-        print_json({"file": str(output), "events": count})
-    else:
-        screen().print(f"{count} events in {output}", markup=False)
+        for line in report.lines():
+            screen().print(line, markup=False, soft_wrap=True)
+    if report.faults:
+        raise typer.Exit(1)

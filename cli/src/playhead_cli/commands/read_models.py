@@ -172,8 +172,8 @@ def _moment(text: str | None) -> "int | datetime | None":
 
 
 def _settings(data: "Path | None") -> "Settings":
-    from playhead_cli.servers import database_url
+    from playhead_cli.servers import archive_url, database_url
     from playhead_projector.settings import Settings
 
     # A rebuild reads the log and nothing else; the bus is not asked.
-    return Settings(database_url=database_url(data), nats_url="")
+    return Settings(database_url=database_url(data), nats_url="", archive_url=archive_url(None, data))

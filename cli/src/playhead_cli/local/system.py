@@ -15,6 +15,8 @@ import httpx
 import msgspec
 
 from playhead_cli.local.child import Child, Say, StartFailed
+from playhead_cli.operator import operator
+from playhead_cli.servers import ARCHIVE, CHECKPOINTS, SIGNING_KEY, make_signing_key
 from playhead_contracts.errors import PlayheadError
 from playhead_eventlog import migrate
 from playhead_gateway.access import ADMIN, create_key, list_keys
@@ -37,6 +39,9 @@ _OURS = (
     "PLAYHEAD_PORT",
     "PLAYHEAD_OPEN_TENANT",
     "PLAYHEAD_LINK_SECRET",
+    "PLAYHEAD_CHECKPOINT_DIR",
+    "PLAYHEAD_SIGNING_KEY",
+    "PLAYHEAD_ARCHIVE_URL",
 )
 
 
@@ -89,7 +94,7 @@ async def local_system(data: Path, address: Address, say: Say) -> AsyncGenerator
         logs = _prepare(data)
         await migrate(servers.owner_database_url, SERVICE)
         new_key = None if address.is_open else await _first_key(servers.database_url)
-        async with _services(logs, _environ(servers, address), say):
+        async with _services(logs, _environ(servers, address) | _beside(data), say):
             await _gateway_ready(address.url)
             yield LocalSystem(address.url, servers.nats_url, data, new_key)
 
@@ -127,6 +132,20 @@ def _prepare(data: Path) -> Path:
     return logs
 
 
+def _beside(data: Path) -> dict[str, str]:
+    """Where checkpoints and archived executions go, and what they are signed with. A key beside them proves little: in
+    production it is kept elsewhere.
+    """
+    folder = data.resolve() / CHECKPOINTS
+    if not (folder / SIGNING_KEY).exists():
+        make_signing_key(folder)
+    return {
+        "PLAYHEAD_CHECKPOINT_DIR": str(folder),
+        "PLAYHEAD_SIGNING_KEY": str(folder / SIGNING_KEY),
+        "PLAYHEAD_ARCHIVE_URL": str(data.resolve() / ARCHIVE),
+    }
+
+
 def _environ(servers: Servers, address: Address) -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     environ |= {
@@ -153,7 +172,7 @@ async def _first_key(database_url: str) -> str | None:
     keys = await list_keys(database_url, TENANT)
     if any(key.name == _KEY_NAME and key.revoked_at is None for key in keys):
         return None
-    return (await create_key(database_url, TENANT, _KEY_NAME, [ADMIN])).key
+    return (await create_key(database_url, TENANT, _KEY_NAME, [ADMIN], by=operator())).key
 
 
 async def _gateway_ready(url: str) -> None:

@@ -125,6 +125,7 @@ class AnswerPause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     scopes: tuple[str, ...] = ()
     anonymous: bool = False
     """Nobody knows who they are: they hold a link that names no person."""
+    traceparent: str | None = None
 
 
 class ExtendPause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -137,6 +138,7 @@ class ExtendPause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     actor: Actor
     is_operator: bool = False
     reason: str | None = None
+    traceparent: str | None = None
 
 
 class DelegatePause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -150,6 +152,7 @@ class DelegatePause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     groups: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     reason: str | None = None
+    traceparent: str | None = None
 
 
 class PauseAnswered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -187,5 +190,7 @@ class Nudge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NudgeReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the executor that was nudged."""
+
     held: bool
     """False: this executor does not hold the execution (any more)."""

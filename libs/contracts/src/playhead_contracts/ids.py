@@ -40,7 +40,26 @@ def event_stream(tenant: TenantId, event_id: EventId) -> StreamId:
     return StreamId(f"event:{tenant}:{event_id}")
 
 
+def trigger_stream(tenant: TenantId, trigger_id: str) -> StreamId:
+    """The stream of what was published under one trigger's id, which is unique within its tenant."""
+    return StreamId(f"trigger:{tenant}:{trigger_id}")
+
+
+def operations_stream(tenant: TenantId) -> StreamId:
+    """The stream of what people do to a tenant as a whole: keys made, exports written, and so on."""
+    return StreamId(f"operations:{tenant}")
+
+
 def execution_of(stream_id: StreamId) -> ExecutionId | None:
     """The execution whose stream this is, or None for the stream of something else."""
     kind, _, name = stream_id.partition(":")
     return ExecutionId(name) if kind == "execution" else None
+
+
+CONTRACT_BASE = "urn:playhead:contract:"
+"""Begins the `$id` of every JSON Schema; the rest is its name at `/contracts/`."""
+
+
+def event_schema(event_type: str, schema_version: int) -> str:
+    """The name of the JSON Schema of an event's data, e.g. `events/block.completed.v1.json`."""
+    return f"events/{event_type}.v{schema_version}.json"

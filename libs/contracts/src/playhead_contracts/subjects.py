@@ -7,15 +7,21 @@ EVENTS_STREAM = "PLAYHEAD_EVENTS"
 TASKS_STREAM = "PLAYHEAD_TASKS"
 DEAD_LETTERS_STREAM = "PLAYHEAD_DLQ"
 CHUNKS_STREAM = "PLAYHEAD_CHUNKS"
+INBOX_STREAM = "PLAYHEAD_INBOX"
 
 COMMANDS_FILTER = "playhead.cmd.>"
+EXECUTION_COMMANDS_FILTER = "playhead.exec.>"
+TASK_RESULTS_FILTER = "playhead.cmd.*.task_result"
 TIMERS_FILTER = "playhead.timer.>"
 EVENTS_FILTER = "playhead.evt.>"
 TASKS_FILTER = "playhead.task.>"
 DEAD_LETTERS_FILTER = "playhead.dlq.>"
 CHUNKS_FILTER = "playhead.chunk.*.*"
+INBOX_FILTER = "playhead.in.>"
 
 EXECUTOR_CONSUMER = "executor"
+ADMISSION_CONSUMER = "admission"
+INBOX_CONSUMER = "inbox"
 
 ANSWER_REQUESTS = "playhead.rpc.hitl.answer"
 """Core NATS request/reply: `AnswerPause` -> `PauseAnswered` or `Rejected`."""
@@ -26,7 +32,21 @@ DELEGATE_REQUESTS = "playhead.rpc.hitl.delegate"
 
 
 def command(tenant: TenantId, kind: str) -> str:
+    """What clients want: `run`, `resume`, `cancel`, `rerun` go to the gateways, `task_result` to the executors.
+
+    `triggered`, for the gateways too, is what triggers want; clients may not publish there.
+    """
     return f"playhead.cmd.{tenant}.{kind}"
+
+
+def execution_command(tenant: TenantId, kind: str) -> str:
+    """What our services tell the executors about an execution that is in the log (`commands.Command`)."""
+    return f"playhead.exec.{tenant}.{kind}"
+
+
+def inbox(tenant: TenantId, event_type: str) -> str:
+    """Where anybody may hand in a CloudEvent, e.g. `playhead.in.acme.payment.settled`."""
+    return f"playhead.in.{tenant}.{event_type}"
 
 
 def timer(tenant: TenantId, timer_id: str) -> str:
@@ -36,6 +56,11 @@ def timer(tenant: TenantId, timer_id: str) -> str:
 def event(tenant: TenantId, workflow_id: WorkflowId, event_type: str) -> str:
     """E.g. `playhead.evt.acme.refunds.block.completed`."""
     return f"playhead.evt.{tenant}.{workflow_id}.{event_type}"
+
+
+def events_of_tenant(tenant: TenantId) -> str:
+    """All events of a tenant that are on the bus."""
+    return f"playhead.evt.{tenant}.>"
 
 
 def task(tenant: TenantId, task_type: str) -> str:

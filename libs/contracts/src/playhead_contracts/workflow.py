@@ -343,6 +343,14 @@ for _container in (LoopBlock, ParallelBlock):
     _container.model_rebuild()
 
 
+class PersonalData(Written, frozen=True):
+    """Whose values those are that are marked `x-personal: true`: a template over `input` and `vars` that gives a name,
+    the same for all that is about one person.
+    """
+
+    subject: Text
+
+
 class WorkflowDocument(Written, frozen=True):
     """A whole workflow. `input` is a JSON Schema, `variables` are defaults of `vars`, `output` a template.
 
@@ -359,3 +367,4 @@ class WorkflowDocument(Written, frozen=True):
     output: Json | None = None
     timeout: Annotated[Duration, Field(gt=timedelta(0))] | None = None
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    personal: PersonalData | None = None

@@ -19,6 +19,7 @@ from playhead_contracts.events import (
     Mode,
     Parent,
     PauseAction,
+    Personal,
     Quorum,
     Watch,
 )
@@ -266,8 +267,12 @@ class ExecutionState(msgspec.Struct, kw_only=True, omit_defaults=True):
     cutoff: dict[BlockPath, Cutoff] = {}
     """The blocks that may be taken over after all: see `Cutoff`."""
     child_forks: dict[BlockPath, ChildFork] = {}
+    personal: Personal | None = None
+    """What of its facts is sealed: see `privacy`."""
     started_by: Actor | None = None
     """For a child: who started the execution that is above all others."""
+    traceparent: str | None = None
+    """Where in which trace it was created, if anybody traced that."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     epoch: int = 0

@@ -25,7 +25,7 @@ from playhead_contracts.ids import StreamId
 from playhead_eventlog import queries
 from playhead_eventlog.arrays import Packed, accept_packed, byteas, integers, moments, texts
 from playhead_eventlog.reader import AGAIN_SECONDS, Reader
-from playhead_eventlog.stored import Blob, EventIdReused, LogUnavailable, StreamHead
+from playhead_eventlog.stored import Blob, EventIdReused, LogUnavailable, StreamArchived, StreamHead
 
 log = logging.getLogger("playhead.eventlog")
 
@@ -163,6 +163,9 @@ class GroupCommit:
                     pending.done.set_result(StreamHead(there[-1].version, there[-1].hash))
                 return
             rows = await self._reader.fetch(queries.HEAD, (pending.stream_id,))
+            if rows and rows[0][1]:
+                _fail([pending], StreamArchived(pending.stream_id))
+                return
         except LogUnavailable as exc:
             _fail([pending], exc)
             return

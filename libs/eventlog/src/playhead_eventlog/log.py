@@ -9,24 +9,37 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from playhead_contracts.events import Envelope, Event, NewEvent, WithBlobs, encode_data, encode_envelope, join
+from playhead_contracts.events import (
+    Envelope,
+    Event,
+    ExecutionCreated,
+    NewEvent,
+    WithBlobs,
+    decode_envelope,
+    encode_data,
+    encode_envelope,
+    join,
+)
 from playhead_contracts.ids import EventId, StreamId, TenantId
-from playhead_eventlog import queries
+from playhead_eventlog import queries, selecting
+from playhead_eventlog.auditing import Auditing
 from playhead_eventlog.blobs import BLOB_BYTES, set_apart
 from playhead_eventlog.commit import GroupCommit, Pending, Row
 from playhead_eventlog.hydration import hydrate, whole
 from playhead_eventlog.reader import Reader, raws
+from playhead_eventlog.sealing import open_value, seal_fields
+from playhead_eventlog.selecting import Selection, Trace
 from playhead_eventlog.snapshots import LAST_VERSION, Folds, Snapshots
+from playhead_eventlog.stopping import stop_tasks
 from playhead_eventlog.stored import GENESIS, Blob, BlobKey, LogUnavailable, RawEvent, StreamHead, chain
-
-SCHEMA_VERSION = 1
+from playhead_eventlog.vault import Vault
 
 T = TypeVar("T")
 
@@ -54,25 +67,32 @@ class Found(msgspec.Struct, frozen=True):
 class EventLog:
     """One process's door to the log. Use `open_log`."""
 
-    def __init__(self, reader: Reader, commits: GroupCommit):
+    def __init__(self, reader: Reader, commits: GroupCommit, vault: Vault):
         self._reader = reader
         self._commits = commits
-        self.snapshots = Snapshots(reader)
+        self.vault = vault
+        self.snapshots = Snapshots(reader, vault)
+        self.auditing = Auditing(reader)
+        self.archive = reader.archive
 
     async def append(self, stream_id: StreamId, expected: StreamHead, events: Sequence[NewEvent]) -> Appended:
         """Append `events` to the stream whose head is `expected`; returns when they are committed and fsynced.
 
         The same events (by id) again are the same append and give the head they led to. Raises VersionConflict when
-        the stream has moved on, LogUnavailable when the database did not answer in time.
+        the stream has moved on, LogUnavailable when the database did not answer in time. What an event says to seal
+        is sealed in all that is given and stored.
         """
         rows: list[Row] = []
         frames: list[bytes] = []
         blobs: list[Blob] = []
         size_bytes = 0
         version, previous = expected.version, expected.hash
+        keys = await self.vault.keys({event.seal.key_id for event in events if event.seal is not None})
         for event in events:
             version += 1
-            data = encode_data(event.data)
+            data, seal = encode_data(event.data), event.seal
+            if seal is not None:
+                data, seal = seal_fields(data, seal, keys[seal.key_id], event.tenant)
             if len(data) > BLOB_BYTES and isinstance(event.data, WithBlobs):
                 data, apart = set_apart(type(event.data), data, event.tenant)
                 blobs += apart
@@ -83,7 +103,7 @@ class EventLog:
                 Envelope(
                     id=event.id,
                     type=kind,
-                    schema_version=SCHEMA_VERSION,
+                    schema_version=event.data.SCHEMA_VERSION,
                     tenant=event.tenant,
                     stream_id=stream_id,
                     version=version,
@@ -94,6 +114,7 @@ class EventLog:
                     causation_id=event.causation_id,
                     correlation_id=event.correlation_id,
                     traceparent=event.traceparent,
+                    seal=seal,
                 )
             )
             own = chain(previous, meta, data)
@@ -128,6 +149,7 @@ class EventLog:
     async def newest(self, stream_id: StreamId) -> RawEvent | None:
         """The stored bytes of the newest event of a stream, None if there is none."""
         found = raws(await self._reader.fetch(queries.READ_NEWEST, (stream_id,)))
+        found = found or (await self._reader.archived(stream_id))[-1:]
         return found[0] if found else None
 
     async def load(self, stream_id: StreamId, until: int | None = None) -> tuple[list[Event], StreamHead]:
@@ -136,13 +158,16 @@ class EventLog:
         head = StreamHead(raws[-1].version, raws[-1].hash) if raws else GENESIS
         return await self.hydrate([raw.decode() for raw in raws]), head
 
-    async def fold(self, stream_id: StreamId, how: Folds[T], until: int = LAST_VERSION) -> tuple[T | None, StreamHead]:
+    async def fold(
+        self, stream_id: StreamId, how: Folds[T], until: int = LAST_VERSION, *, opened: bool = True
+    ) -> tuple[T | None, StreamHead]:
         """What a stream, or its events up to version `until`, folds to, and the head; None and GENESIS if it is empty.
 
         From the newest snapshot that is sound, if there is one: see `snapshots.py`. However long the stream is, others
-        get their turn. The state is the caller's. Raises what `how.evolve` raises, Corrupt and LogUnavailable.
+        get their turn. The state is the caller's; for `opened`, see `hydrate`. Raises what `how.evolve` raises,
+        Corrupt and LogUnavailable.
         """
-        return await self.snapshots.fold(stream_id, how, until)
+        return await self.snapshots.fold(stream_id, how, until, opened=opened)
 
     async def version_at(self, stream_id: StreamId, at: datetime) -> int:
         """The version before the first event that was recorded after a moment, 0 if there is none.
@@ -150,13 +175,25 @@ class EventLog:
         Moments are told by clocks of several machines; the order is told by versions. The first later event ends it.
         """
         rows = await self._reader.fetch(queries.VERSION_AT, (stream_id, at, stream_id))
-        return int(rows[0][0])
+        if not rows[0][1]:
+            return int(rows[0][0])
+        events = await self._reader.archived(stream_id)
+        later = (raw.version for raw in events if decode_envelope(raw.meta).recorded_at > at)
+        return next(later, len(events) + 1) - 1
 
-    async def load_many(self, until: dict[StreamId, int]) -> dict[StreamId, list[Event]]:
+    async def is_archived(self, stream_id: StreamId) -> bool:
+        """Whether its events were moved out of the log; they are read all the same."""
+        return bool(await self.archive.tombstones([stream_id]))
+
+    async def load_many(self, until: dict[StreamId, int], *, opened: bool = True) -> dict[StreamId, list[Event]]:
         """Several streams at once, each up to the given version."""
         rows = await self._reader.fetch(queries.READ_STREAMS, (list(until), list(until.values())))
         found: dict[StreamId, list[Event]] = {stream: [] for stream in until}
-        for event in await self.hydrate([raw.decode() for raw in raws(rows)]):
+        stored = raws(rows)
+        missing = until.keys() - {raw.stream_id for raw in stored}
+        for stream in await self._reader.archive.tombstones(missing):
+            stored += await self._reader.archived(stream, 0, until[stream])
+        for event in await self.hydrate([raw.decode() for raw in stored], opened=opened):
             found[event.envelope.stream_id].append(event)
         return found
 
@@ -199,6 +236,34 @@ class EventLog:
         events = raws(rows)
         return Found(events, events[-1].position if len(events) == limit else until)
 
+    async def select(self, selection: Selection, after: int, until: int, limit: int) -> Found:
+        """The events of a selection after one position and up to another, in commit order, as they are stored.
+
+        It may stop before `until`, at `limit` events or after a stretch of the log: go on from where it says.
+        """
+        return Found(*await selecting.select(self._reader, selection, after, until, limit))
+
+    async def traces(self, selection: Selection, after: int, until: int, limit: int) -> tuple[list[Trace], int]:
+        """The executions whose first event is in a selection, in the order of these, and the position up to which it
+        looked, as `select` does."""
+        return await selecting.traces(self._reader, selection, after, until, limit)
+
+    async def tenants(self, selection: Selection, until: int) -> list[TenantId]:
+        """Whose events are in a selection, up to a position. It looks through all of it."""
+        return await selecting.tenants(self._reader, selection, until)
+
+    async def read_streams(self, until: Sequence[tuple[StreamId, int]]) -> list[RawEvent]:
+        """Several streams at once, each up to a version, as they are stored: by name of the stream, then in order."""
+        return await selecting.whole_streams(self._reader, until)
+
+    async def previous(self, tenant: TenantId, before: int) -> int:
+        """The position of a tenant's last event before a position, 0 if there is none.
+
+        It reads backwards until it finds one: slow for a tenant of whom there is nothing in a long log.
+        """
+        rows = await self._reader.fetch(queries.PREVIOUS_OF_TENANT, (tenant, before))
+        return int(rows[0][0])
+
     async def recorded(self, ids: Collection[EventId]) -> set[EventId]:
         """Those of these events that are in the log."""
         rows = await self._reader.fetch(queries.RECORDED, (list(ids),))
@@ -222,19 +287,32 @@ class EventLog:
         rows = await self._reader.fetch(queries.POSITION_AT, (at,))
         return int(rows[0][0]) if rows else 0
 
-    async def hydrate(self, events: list[Event]) -> list[Event]:
+    async def hydrate(self, events: list[Event], *, opened: bool = True) -> list[Event]:
         """Fill in what the log holds apart: large values, and the outputs of reused blocks. Others pass unchanged.
+
+        Sealed values are `opened`, or stay as they are for those who keep what they read (read models).
 
         Raises Corrupt when a reference leads nowhere, or a value is not what was written.
         """
-        return await hydrate(self._reader, events)
+        return await hydrate(self._reader, events, self.vault if opened else None)
 
-    async def whole(self, frame: bytes) -> bytes:
-        """A stored event as one JSON object (`events.join`), with its large values filled in. Others pass unchanged.
+    async def whole(self, frame: bytes, *, opened: bool = False) -> bytes:
+        """A stored event as one JSON object (`events.join`), with its large values filled in; `opened`: for somebody
+        who may read them now, sealed ones are open.
 
-        Raises BrokenBlob and LogUnavailable.
+        Others pass unchanged. Raises BrokenBlob, BrokenSeal and LogUnavailable.
         """
-        return await whole(self._reader, frame)
+        return await whole(self._reader, frame, self.vault if opened else None)
+
+    async def key_of(self, stream_id: StreamId) -> str | None:
+        """The key with which the values of an execution are sealed, None if none of it is."""
+        raws = await self.read_raw(stream_id, 0, 1)
+        began = raws[0].decode().data if raws and b'"personal":' in raws[0].data else None
+        return began.personal.key_id if isinstance(began, ExecutionCreated) and began.personal is not None else None
+
+    async def opened(self, value: T, tenant: TenantId, key_ids: Collection[str]) -> T:
+        """A JSON value with everything in it open that is sealed with one of these keys. Raises BrokenSeal."""
+        return cast(T, open_value(value, await self.vault.keys(key_ids), tenant)) if key_ids else value
 
     async def blobs(self, keys: Collection[BlobKey]) -> dict[BlobKey, bytes]:
         """Large values as they are stored, unchecked. One that is not there is left out."""
@@ -252,8 +330,16 @@ def _pattern(name: str) -> str:
 
 
 @asynccontextmanager
-async def open_log(url: str, *, readers: int = 4, patience_seconds: float = 5.0) -> AsyncGenerator[EventLog]:
-    """The log at `url`. `patience_seconds`: how long an append waits for a database that went away.
+async def open_log(
+    url: str,
+    *,
+    readers: int = 4,
+    patience_seconds: float = 5.0,
+    master_key: bytes | None = None,
+    archive_url: str | None = None,
+) -> AsyncGenerator[EventLog]:
+    """The log at `url`. `patience_seconds`: how long an append waits for a database that went away. `master_key`: what
+    the keys of people are wrapped with. `archive_url`: where executions are that were moved out (see `archive.py`).
 
     Raises LogUnavailable when the database does not answer now.
     """
@@ -270,13 +356,12 @@ async def open_log(url: str, *, readers: int = 4, patience_seconds: float = 5.0)
     except PoolTimeout as exc:
         await pool.close()
         raise LogUnavailable(f"the event log does not answer: {exc}") from exc
-    reader = Reader(pool, patience_seconds)
+    reader = Reader(pool, patience_seconds, archive_url)
     commits = GroupCommit(url, reader, patience_seconds)
     committer = asyncio.create_task(commits.run(), name="group commit")
     try:
-        yield EventLog(reader, commits)
+        yield EventLog(reader, commits, Vault(reader, master_key))
     finally:
-        committer.cancel()
-        await asyncio.gather(committer, return_exceptions=True)
+        await stop_tasks(committer)
         await commits.close()
         await pool.close()

@@ -11,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from playhead_contracts.ids import StreamId, TenantId
 from playhead_eventlog import queries
+from playhead_eventlog.archive import Archive
 from playhead_eventlog.stored import BlobKey, LogUnavailable, RawEvent
 
 AGAIN_SECONDS = 0.1
@@ -20,13 +21,26 @@ AGAIN_SECONDS = 0.1
 class Reader:
     """Queries on a pool."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]], patience_seconds: float):
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[AsyncConnection[TupleRow]],
+        patience_seconds: float,
+        archive_url: str | None = None,
+    ):
         self._pool = pool
         self._patience_seconds = patience_seconds
+        self.archive = Archive(self.fetch, archive_url)
 
     async def stream(self, stream_id: StreamId, after: int, limit: int | None) -> list[RawEvent]:
-        """The stored events of a stream after version `after`, in order."""
-        return raws(await self.fetch(queries.READ_STREAM, (stream_id, after, limit)))
+        """The stored events of a stream after version `after`, in order, wherever they are kept now."""
+        found = raws(await self.fetch(queries.READ_STREAM, (stream_id, after, limit)))
+        # Only where the log has nothing: what is in it pays nothing for what is not.
+        return found or await self.archived(stream_id, after, limit)
+
+    async def archived(self, stream_id: StreamId, after: int = 0, limit: int | None = None) -> list[RawEvent]:
+        """The same, of a stream that was moved out of the log; nothing, if it was not."""
+        events = await self.archive.stream(stream_id)
+        return events[after : None if limit is None else after + limit]
 
     async def blobs(self, keys: Collection[BlobKey]) -> dict[BlobKey, bytes]:
         """Large values as they are stored, unchecked. One that is not there is left out."""

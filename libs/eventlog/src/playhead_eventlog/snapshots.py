@@ -5,7 +5,9 @@ its chain hash) at its version, if the same code made it that would fold on from
 at that version. One that fails any of this is logged and deleted, and the next older one is tried; without any, the
 stream is folded whole. Whoever had to read more than snapshots should let them leaves one behind for the next.
 
-What a state is, this module does not know: see `Folds`.
+What a state is, this module does not know: see `Folds`. A state with sealed values in it is never kept: open it would
+outlive their key, and closed it is of no use to those who act. Such a stream is folded from a snapshot that was made
+before the first of them, or whole.
 """
 
 import logging
@@ -22,6 +24,7 @@ from playhead_eventlog import queries
 from playhead_eventlog.hydration import hydrate
 from playhead_eventlog.reader import Reader, raws
 from playhead_eventlog.stored import GENESIS, LogUnavailable, RawEvent, StreamHead
+from playhead_eventlog.vault import Vault
 
 log = logging.getLogger("playhead.eventlog")
 
@@ -80,24 +83,30 @@ class _Stored(NamedTuple):
 class Snapshots:
     """The snapshots of one log. Every method raises LogUnavailable."""
 
-    def __init__(self, reader: Reader):
+    def __init__(self, reader: Reader, vault: Vault):
         self._reader = reader
+        self._vault = vault
 
-    async def fold(self, stream_id: StreamId, how: Folds[T], until: int = LAST_VERSION) -> tuple[T | None, StreamHead]:
+    async def fold(
+        self, stream_id: StreamId, how: Folds[T], until: int = LAST_VERSION, *, opened: bool = True
+    ) -> tuple[T | None, StreamHead]:
         """See `EventLog.fold`."""
         any_unsound = False
         while True:
             # One query is all for a stream without snapshots: there, its first event comes first.
             tail = raws(await self._reader.fetch(queries.SINCE_SNAPSHOT, (stream_id, stream_id, until, until, PAGE)))
             if tail and tail[0].version == 1:
-                return await self._fold_on(_Way(stream_id, how, until, any_unsound), None, GENESIS, tail)
+                return await self._fold_on(_Way(stream_id, how, until, any_unsound, opened), None, GENESIS, tail)
             stored = await self._newest(stream_id, tail[0].version - 1 if tail else until)
             start = GENESIS if stored is None else StreamHead(stored.version, stored.hash)
             if tail and tail[0].version != start.version + 1:
                 # It was dropped in between, or the log misses an event, which folding will say.
                 tail = await self._reader.stream(stream_id, start.version, min(PAGE, until - start.version))
-            way = _Way(stream_id, how, until, any_unsound)
+            way = _Way(stream_id, how, until, any_unsound, opened)
             if stored is None:
+                if not tail:
+                    tail = await self._reader.archived(stream_id, 0, min(PAGE, until))
+                    way = way._replace(is_archived=bool(tail))
                 return await self._fold_on(way, None, start, tail)
             try:
                 return await self._fold_on(way, _read(stored, stream_id, how), start, tail)
@@ -129,9 +138,11 @@ class Snapshots:
     async def _fold_on(
         self, way: "_Way[T]", state: T | None, start: StreamHead, tail: list[RawEvent]
     ) -> tuple[T | None, StreamHead]:
-        head = start
+        head, has_sealed = start, False
         while tail:
-            for event in await hydrate(self._reader, [raw.decode() for raw in tail]):
+            vault = self._vault if way.opened else None
+            for event in await hydrate(self._reader, [raw.decode() for raw in tail], vault):
+                has_sealed = has_sealed or event.envelope.seal is not None
                 try:
                     state = way.how.evolve(state, event)
                 except Exception as exc:
@@ -144,7 +155,9 @@ class Snapshots:
             if len(tail) < PAGE or not wanted:
                 break
             tail = await self._reader.stream(way.stream_id, head.version, wanted)
-        if state is not None and head.version - start.version > way.longest_tail(head.version):
+        is_long = head.version - start.version > way.longest_tail(head.version)
+        # Of what is in the archive, nothing is kept in the log.
+        if state is not None and is_long and not has_sealed and not way.is_archived:
             await self._leave(way, state, head)
         return state, head
 
@@ -163,6 +176,8 @@ class _Way(NamedTuple, Generic[T]):
     how: Folds[T]
     until: int
     any_unsound: bool
+    opened: bool
+    is_archived: bool = False
 
     def longest_tail(self, version: int) -> int:
         """How many events may have been read without a snapshot being left for the next one."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from playhead_contracts.errors import Corrupt, Unavailable
-from playhead_contracts.events import BlobReference, Event, decode_data, decode_envelope, join
+from playhead_contracts.errors import Conflict, Corrupt, Unavailable
+from playhead_contracts.events import BlobReference, Event, decode_event, join
 from playhead_contracts.ids import StreamId, TenantId
 
 
@@ -17,6 +17,13 @@ class LogUnavailable(Unavailable):
 
 class EventIdReused(Corrupt):
     """An event id that is already in the log, in another place. Ids are made once and never by hand."""
+
+
+class StreamArchived(Conflict):
+    """The stream was moved to the archive: it can be read, and forked, and is as it is for ever."""
+
+    def __init__(self, stream_id: StreamId):
+        super().__init__(f"{stream_id} is in the archive; nothing can be added to it")
 
 
 class BrokenHashChain(Corrupt):
@@ -80,7 +87,7 @@ class RawEvent(msgspec.Struct, frozen=True):
 
     def decode(self) -> Event:
         """The event as it is stored: what is stored apart is not filled in (see `EventLog.hydrate`)."""
-        return Event(envelope=decode_envelope(self.meta), data=decode_data(self.data), position=self.position)
+        return decode_event(self.meta, self.data, self.position)
 
 
 def chain(previous: bytes, meta: bytes, data: bytes) -> bytes:
@@ -98,6 +105,11 @@ _referring = msgspec.json.Decoder(_Referring)
 def may_refer(stored: bytes) -> bool:
     """Whether a stored event, or its data, may refer to values stored apart. Almost never, and cheap to ask."""
     return b'"blobs":{' in stored
+
+
+def may_be_sealed(stored: bytes) -> bool:
+    """Whether a stored event, or its envelope, may have sealed fields. As cheap to ask."""
+    return b'"seal":{' in stored
 
 
 def references_in(data: bytes) -> Mapping[str, BlobReference]:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from playhead_eventlog.log import EventLog
+from playhead_eventlog.stopping import stop_tasks
 from playhead_eventlog.stored import RawEvent
 
 CHANNEL = "playhead_log"
@@ -77,5 +78,4 @@ async def open_tail(log: EventLog, url: str) -> AsyncGenerator[Tail]:
     try:
         yield tail
     finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
+        await stop_tasks(listener)

@@ -17,8 +17,9 @@ times as many pulled messages a second, and its fetch knows no reconnect.
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from urllib.parse import urlsplit
@@ -37,8 +38,10 @@ from playhead_runtime.messages import (
     MessageTooLarge,
     NoAnswer,
     NobodyThere,
+    NotAllowed,
 )
 from playhead_runtime.pull import Delivery, Puller
+from playhead_runtime.settings import BusSettings
 from playhead_runtime.subscription import Backlog, Subscription
 
 __all__ = [
@@ -50,8 +53,10 @@ __all__ = [
     "MessageTooLarge",
     "NoAnswer",
     "NobodyThere",
+    "NotAllowed",
     "Puller",
     "Subscription",
+    "connect_as",
     "connect_bus",
 ]
 
@@ -68,6 +73,8 @@ here.
 _LIBRARY_UNSENT_LIMIT = 64 << 20
 _FULL_WAIT_SECONDS = 0.002
 _RETRY_WAIT_SECONDS = 0.1
+DEFAULT_INBOX_PREFIX = "_INBOX"
+_REFUSED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
 class _ApiError(msgspec.Struct, frozen=True):
@@ -81,6 +88,13 @@ class _PubAck(msgspec.Struct, frozen=True):
     error: _ApiError | None = None
 
 
+class _Asked(msgspec.Struct, frozen=True, gc=False):
+    """A request that is under way."""
+
+    subject: str
+    answer: asyncio.Future[Message]
+
+
 _decode_ack = msgspec.json.Decoder(_PubAck).decode
 
 
@@ -92,9 +106,9 @@ class Bus:
         self._where = where
         self._up = asyncio.Event()
         self._dropping = False
-        self._inbox = self._client.new_inbox()
+        self._inbox = ""
         self._numbers = count(1)
-        self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self._waiting: dict[str, _Asked] = {}
         self._subscriptions: set[Subscription] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reconnected: set[Callable[[], None]] = set()
@@ -145,7 +159,7 @@ class Bus:
         Returns True if the stream had taken a message with this `msg_id` before (within its duplicate
         window, two minutes): nothing was stored then. Repeats for up to `timeout_seconds`, then raises
         BusUnavailable: the message may be stored or not, so do it again with the same id. Raises
-        BusRejected and MessageTooLarge.
+        BusRejected, NotAllowed and MessageTooLarge.
         """
         fields = {**(headers or NO_HEADERS), "Nats-Msg-Id": msg_id}
         loop = asyncio.get_running_loop()
@@ -156,6 +170,8 @@ class Bus:
                 attempt = min(_ATTEMPT_SECONDS, max(deadline - loop.time(), 0.01))
                 answer = await self._ask(subject, data, fields, attempt)
                 return _is_duplicate(subject, answer.data)
+            except NotAllowed:
+                raise  # the server has said no, and would again
             except BusUnavailable as exc:
                 if loop.time() + _RETRY_WAIT_SECONDS >= deadline:
                     raise BusUnavailable(f"the bus did not take {subject} in {timeout_seconds:g} s: {exc}") from exc
@@ -188,8 +204,8 @@ class Bus:
     async def request(self, subject: str, data: bytes, timeout_seconds: float) -> bytes:
         """Ask whoever serves `subject`, and return the answer.
 
-        Raises NobodyThere at once when nobody does, and NoAnswer after `timeout_seconds`, when the
-        connection broke, or when the other side failed.
+        Raises NobodyThere at once when nobody does, NotAllowed at once when this user may not ask, and NoAnswer
+        after `timeout_seconds`, when the connection broke, or when the other side failed.
         """
         answer = await self._ask(subject, data, None, timeout_seconds)
         if "Nats-Service-Error" in answer.headers:
@@ -273,7 +289,7 @@ class Bus:
         loop = asyncio.get_running_loop()
         reply = f"{self._inbox}.{next(self._numbers)}"
         future: asyncio.Future[Message] = loop.create_future()
-        self._waiting[reply] = future
+        self._waiting[reply] = _Asked(subject, future)
         late = loop.call_later(
             timeout_seconds, _fail, future, NoAnswer(f"no answer on {subject} in {timeout_seconds:g} s")
         )
@@ -290,11 +306,14 @@ class Bus:
     async def _write(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
         """Hand a message to the connection; while it is away, to what is sent when it is back."""
         await self._wait_for_room()
+        # The library looks at the data alone, and over headers that are too much the server breaks the connection.
+        size, limit = len(data) + _size_of(headers), self._client.max_payload
+        if size > limit:
+            raise MessageTooLarge(f"{size} bytes are more than the {limit} of a message")
         try:
             await self._client.publish(subject, data, reply, headers)
         except nats.errors.MaxPayloadError as exc:
-            limit = self._client.max_payload
-            raise MessageTooLarge(f"{len(data)} bytes are more than the {limit} of a message") from exc
+            raise MessageTooLarge(f"{size} bytes are more than the {limit} of a message") from exc
         except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError) as exc:
             raise BusUnavailable(f"the bus at {self._where} is away: {exc}") from exc
 
@@ -306,9 +325,18 @@ class Bus:
             await asyncio.sleep(_FULL_WAIT_SECONDS)
 
     async def _on_answer(self, message: Message) -> None:
-        future = self._waiting.get(message.subject)
-        if future is not None and not future.done():
-            future.set_result(message)
+        asked = self._waiting.get(message.subject)
+        if asked is not None and not asked.answer.done():
+            asked.answer.set_result(message)
+
+    def _refuse(self, error: str) -> bool:
+        """Tell those who ask on a subject that this user may not. False if nobody does, or the error is another."""
+        refused = _REFUSED.search(error)
+        subject = refused[1].casefold() if refused else ""  # the library has it in small letters
+        asking = [asked for asked in self._waiting.values() if asked.subject.casefold() == subject]
+        for asked in asking:
+            _fail(asked.answer, NotAllowed(asked.subject))
+        return bool(asking)
 
     async def _answer(self, handler: Callable[[bytes], Awaitable[bytes]], message: Message) -> None:
         try:
@@ -357,10 +385,14 @@ class Bus:
 
     # -- the connection
 
-    async def open(self, url: str, name: str, user: str | None, password: str | None, wait_seconds: float) -> None:
+    async def open(
+        self, url: str, name: str, user: str | None, password: str | None, inbox_prefix: str, wait_seconds: float
+    ) -> None:
         last_error: list[Exception] = []
 
         async def on_error(exc: Exception) -> None:
+            if self._refuse(str(exc)):
+                return  # whoever asked is told
             # While the bus is away every attempt fails with the same error: one line per outage, by
             # on_disconnect.
             if self._up.is_set():
@@ -373,8 +405,8 @@ class Bus:
             if self._up.is_set():
                 self._up.clear()
                 log.warning("bus connection lost", extra={"bus": self._where})
-            for future in self._waiting.values():
-                _fail(future, NoAnswer(f"the connection to {self._where} broke"))
+            for asked in self._waiting.values():
+                _fail(asked.answer, NoAnswer(f"the connection to {self._where} broke"))
 
         async def on_reconnect() -> None:
             log.info("bus connected again", extra={"bus": self._where})
@@ -390,6 +422,7 @@ class Bus:
                     name=name,
                     user=user,
                     password=password,
+                    inbox_prefix=inbox_prefix,
                     error_cb=on_error,
                     disconnected_cb=on_disconnect,
                     reconnected_cb=on_reconnect,
@@ -404,6 +437,7 @@ class Bus:
         except (TimeoutError, nats.errors.Error, OSError) as exc:
             cause = last_error[0] if last_error else exc
             raise BusUnavailable(f"no bus at {self._where} within {wait_seconds:g} s: {cause!r}") from exc
+        self._inbox = self._client.new_inbox()
         self._up.set()
         await self.listen(f"{self._inbox}.*", self._on_answer)
 
@@ -431,24 +465,42 @@ async def connect_bus(
     *,
     user: str | None = None,
     password: str | None = None,
+    inbox_prefix: str | None = None,
     wait_seconds: float = 10.0,
 ) -> AsyncGenerator[Bus]:
     """Connect, and close at the end. `name` is shown in the monitoring of NATS.
 
     Tries for `wait_seconds` when there is no server yet, then raises BusUnavailable. `user` and `password`
-    may also stand in `url`.
+    may also stand in `url`. `inbox_prefix`: what the subjects of answers begin with, where a user may listen on
+    no others; else `_INBOX`.
     """
     parts = urlsplit(url)
     bus = Bus(f"{parts.hostname}:{parts.port or 4222}")
     try:
-        await bus.open(url, name, user, password, wait_seconds)
+        await bus.open(url, name, user, password, inbox_prefix or DEFAULT_INBOX_PREFIX, wait_seconds)
         yield bus
     finally:
         await bus.close()
 
 
+def connect_as(settings: BusSettings, name: str) -> AbstractAsyncContextManager[Bus]:
+    """`connect_bus` as the user that the settings say."""
+    return connect_bus(
+        settings.nats_url,
+        name,
+        user=settings.nats_user,
+        password=settings.nats_password,
+        inbox_prefix=settings.nats_inbox_prefix,
+    )
+
+
 class _StreamInfo(msgspec.Struct, frozen=True):
     created: datetime | None = None
+
+
+def _size_of(headers: dict[str, str] | None) -> int:
+    """At least the bytes of headers on the wire: `NATS/1.0`, a line for each, and an empty one."""
+    return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items()) if headers else 0
 
 
 def _is_duplicate(subject: str, answer: bytes) -> bool:

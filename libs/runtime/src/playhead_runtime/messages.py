@@ -24,6 +24,13 @@ class NoAnswer(BusUnavailable):
     """Somebody may have got the request, but no answer came: it may have had its effect."""
 
 
+class NotAllowed(BusUnavailable):
+    """The user of this connection may not publish there: somebody has to give it the right, or another user."""
+
+    def __init__(self, subject: str):
+        super().__init__(f"the bus does not let this user publish to {subject}")
+
+
 class BusRejected(PlayheadError):
     """JetStream refused a message for what it is: a bug of ours, repeating does not help."""
 

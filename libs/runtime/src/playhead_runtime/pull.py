@@ -38,7 +38,7 @@ class Delivery:
         # $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<stream seq>.<consumer
         # seq>.<time>.<pending>
         tokens = message.reply.split(".")
-        self._tokens = tokens[4:6] if len(tokens) == 9 else tokens[6:8]
+        self._tokens = tokens[4:8] if len(tokens) == 9 else tokens[6:10]
 
     @property
     def subject(self) -> str:
@@ -60,6 +60,13 @@ class Delivery:
     @property
     def stream_seq(self) -> int:
         return int(self._tokens[1])
+
+    @property
+    def stored_at(self) -> int:
+        """When the stream took it, in nanoseconds since 1970: together with `stream_seq` it tells this message from any
+        other, also from those of a stream that was there before.
+        """
+        return int(self._tokens[3])
 
     async def ack(self) -> None:
         """Done: never again."""

@@ -13,6 +13,7 @@ import msgspec
 import uvloop
 
 from playhead_contracts.errors import PlayheadError
+from playhead_runtime.tracing import current_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +22,14 @@ _NOT_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 class LineFormatter(logging.Formatter):
     """One line per thing that happened: time, level, logger, message, and the fields of `extra` as
-    key=value.
+    key=value; and the trace that it belongs to, if there is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields = "".join(f" {name}={_shown(value)}" for name, value in vars(record).items() if name not in _NOT_FIELDS)
+        if (traceparent := current_traceparent()) is not None:
+            fields += f" trace_id={traceparent[3:35]}"
         line = f"{at.replace('+00:00', 'Z')} {record.levelname} {record.name} {record.getMessage()}{fields}"
         # Newlines are escaped, so that a traceback is one line, too.
         return line if record.exc_info is None else f"{line} error={_shown(self.formatException(record.exc_info))}"

@@ -7,7 +7,9 @@ is read from `PLAYHEAD_NATS_URL`. A field without a default must be set. Limits 
 `Annotated[int, msgspec.Meta(ge=1)]`, and so does what must not be shown: `Annotated[str, SECRET]`.
 """
 
+import binascii
 import dataclasses
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -49,6 +51,10 @@ class BusSettings:
     nats_url: Annotated[str, SECRET] = field(repr=False)
     nats_user: str | None = None
     nats_password: Annotated[str | None, SECRET] = field(default=None, repr=False)
+    nats_inbox_prefix: str | None = None
+    """What the subjects of answers begin with, such as `_INBOX_gateway`: all that a user may listen on."""
+    stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
+    """On how many servers of a cluster each stream is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,23 @@ class DatabaseSettings:
     """Where the log is: a libpq URL of the services' role, which can neither update nor delete an event."""
 
     database_url: Annotated[str, SECRET] = field(repr=False)
+    master_key: Annotated[str | None, SECRET] = field(default=None, repr=False)
+    """32 bytes in base64, the same for all services: what the keys of people are wrapped with in the database."""
+    archive_url: str | None = None
+    """Where executions are that were archived: a folder, or a URL that fsspec knows. Without it they cannot be read."""
+
+    @property
+    def vault_key(self) -> bytes | None:
+        """The master key. Raises BadSetting for what is none."""
+        if self.master_key is None:
+            return None
+        try:
+            key = b64decode(self.master_key, validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != 32:
+            raise BadSetting("PLAYHEAD_MASTER_KEY", "not shown, for it is secret", "set it to 32 bytes in base64")
+        return key
 
 
 def read_settings(cls: type[T], environ: Mapping[str, str]) -> T:

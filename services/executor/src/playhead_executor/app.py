@@ -10,6 +10,7 @@ from playhead_blocks import BlockType
 from playhead_contracts import subjects
 from playhead_engine.traits import BlockTraits
 from playhead_eventlog import open_log
+from playhead_eventlog.stopping import stop_tasks
 from playhead_executor.blocks.contract import BlockRunner
 from playhead_executor.blocks.extension import ExtensionRunner
 from playhead_executor.blocks.function import FunctionRunner
@@ -22,12 +23,13 @@ from playhead_executor.settings import Settings
 from playhead_executor.subscribers import Subscriber
 from playhead_executor.work import Workshop
 from playhead_runtime.addresses import AllowedAddresses
-from playhead_runtime.bus import connect_bus
+from playhead_runtime.bus import connect_as
 from playhead_runtime.clock import Clock
 from playhead_runtime.extensions import custom_block_types
 from playhead_runtime.health import health_server
 from playhead_runtime.ids import new_id
 from playhead_runtime.provision import provision
+from playhead_runtime.tracing import tracing
 
 log = logging.getLogger("playhead.executor")
 
@@ -38,29 +40,40 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     extensions = custom_block_types()
     clock = Clock()
     async with (
-        open_log(settings.database_url, patience_seconds=settings.patience_seconds) as event_log,
-        connect_bus(settings.nats_url, f"executor {name}") as bus,
+        tracing("executor") as tracer,
+        open_log(
+            settings.database_url,
+            patience_seconds=settings.patience_seconds,
+            master_key=settings.vault_key,
+            archive_url=settings.archive_url,
+        ) as event_log,
+        connect_as(settings, f"executor {name}") as bus,
         FunctionRunner(most=settings.allowance()) as function_runner,
         HttpRunner(AllowedAddresses(settings.http_allow), settings.http_max_response_bytes) as http_runner,
         health_server(settings.health_host, settings.health_port, {"bus": bus.check, "log": event_log.ping}),
     ):
-        await provision(bus, ack_wait_seconds=settings.lease_seconds)
+
+        async def provisioned() -> None:
+            await provision(bus, settings.stream_replicas, ack_wait_seconds=settings.lease_seconds)
+
+        await provisioned()
         runners: dict[str, BlockRunner] = {"function": function_runner, "http": http_runner}
         runners |= {kind: ExtensionRunner(extension) for kind, extension in extensions.items()}
         workshop = Workshop(runners, Secrets(os.environ, settings.secrets_dir), settings.max_output_bytes)
         executor = Executor(
-            name, event_log, bus, clock, Definitions(event_log, traits(extensions), settings.limits()), workshop
+            name, event_log, bus, clock, Definitions(event_log, traits(extensions), settings.limits()), workshop, tracer
         )
         nudges = await bus.serve(subjects.nudge(name), executor.answer_nudge)
-        subscriber = Subscriber(executor, bus, clock, settings.max_executions, settings.lease_seconds)
+        subscriber = Subscriber(
+            executor, bus, clock, settings.max_executions, settings.lease_seconds, tracer, provisioned
+        )
         reconciler = Reconciler(settings.database_url, bus, clock, executor, settings.reconcile_seconds)
         reconciling = asyncio.create_task(reconciler.run(), name="reconciler")
         log.info("executor ready", extra={"executor": name})
         try:
             await subscriber.run(stop, settings.stop_grace_seconds)
         finally:
-            reconciling.cancel()
-            await asyncio.gather(reconciling, return_exceptions=True)
+            await stop_tasks(reconciling)
             await nudges.unsubscribe()
 
 

@@ -24,10 +24,11 @@ from playhead_contracts.events import (
     NewEvent,
     Parent,
 )
-from playhead_contracts.ids import EventId, ExecutionId, WorkflowId, execution_stream
+from playhead_contracts.ids import BlockPath, EventId, ExecutionId, WorkflowId, execution_stream
 from playhead_contracts.workflow import WorkflowBlock
 from playhead_engine.admission import Request, admit, forked
 from playhead_engine.graph import Node
+from playhead_engine.privacy import inherited, seal_of
 from playhead_engine.rerun import History, RerunOrder, child_forks, fork_facts, plan_rerun
 from playhead_engine.scheduling.blocks import Run
 from playhead_engine.state import ExecutionState
@@ -36,6 +37,8 @@ from playhead_executor.definitions import Definitions, Published
 from playhead_runtime.bus import Bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
+from playhead_runtime.spans import publishing
+from playhead_runtime.tracing import current_traceparent
 
 
 class Children:
@@ -58,7 +61,7 @@ class Children:
             created, published = await self._admitted(block, run, state)
             facts: list[EventData] = [created]
             if (fork := state.child_forks.get(run.path)) is not None:
-                facts = await self._forked(fork, created, published)
+                facts = await self._forked(fork, created, published, state, run.path)
         except Refused as refused:
             faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in refused.errors[:10])
             error = BlockError(
@@ -86,9 +89,12 @@ class Children:
             parent=Parent(execution_id=state.execution_id, path=run.path),
             depth=state.depth + 1,
         )
-        return msgspec.structs.replace(created, started_by=state.starter), published
+        personal = inherited(published.graph, state.personal, run.path, created)
+        return msgspec.structs.replace(created, started_by=state.starter, personal=personal), published
 
-    async def _forked(self, fork: ChildFork, created: ExecutionCreated, published: Published) -> list[EventData]:
+    async def _forked(
+        self, fork: ChildFork, created: ExecutionCreated, published: Published, state: ExecutionState, path: BlockPath
+    ) -> list[EventData]:
         """How the child begins that is run again from within, in place of being started anew. Raises RerunRefused."""
         events, _ = await self._log.load(execution_stream(fork.execution_id))
         history = History()
@@ -101,7 +107,8 @@ class Children:
         plan = plan_rerun(published.graph, history, order, before, published.version)
         origin = ForkSource(execution_id=source.execution_id, version=source.version, from_block=plan.from_block)
         begun = forked(created, origin, msgspec.to_builtins(plan))
-        begun = msgspec.structs.replace(begun, child_forks=child_forks(plan, history))
+        personal = inherited(published.graph, state.personal, path, created, source.personal)
+        begun = msgspec.structs.replace(begun, child_forks=child_forks(plan, history), personal=personal)
         return [begun, *fork_facts(published.graph, plan, history, order, self._clock.now())]
 
     async def _begin(self, child: ExecutionId, facts: Sequence[EventData], state: ExecutionState) -> None:
@@ -117,6 +124,8 @@ class Children:
                 actor=self._actor,
                 recorded_at=self._clock.now(),
                 causation_id=state.execution_id,
+                seal=seal_of(created.personal, fact),
+                traceparent=current_traceparent(),
             )
             for fact in facts
         ]
@@ -126,8 +135,16 @@ class Children:
             frame = appended.frames[0].decode() if len(events) == 1 else None
         except VersionConflict:
             pass  # It was started before, by us or by an executor that was lost.
-        command = RunCommand(id=f"run:{child}", tenant=state.tenant, execution_id=child, created=frame)
-        content = msgspec.json.encode(command)
-        if len(content) > self._bus.max_payload:
-            content = msgspec.json.encode(msgspec.structs.replace(command, created=None))
-        await self._bus.send(subjects.command(state.tenant, RunCommand.kind()), content, command.id)
+        run_id, subject = f"run:{child}", subjects.execution_command(state.tenant, RunCommand.kind())
+        with publishing(subject, run_id, child):
+            command = RunCommand(
+                id=run_id,
+                tenant=state.tenant,
+                execution_id=child,
+                created=frame,
+                traceparent=current_traceparent(),
+            )
+            content = msgspec.json.encode(command)
+            if len(content) > self._bus.max_payload:
+                content = msgspec.json.encode(msgspec.structs.replace(command, created=None))
+            await self._bus.send(subject, content, command.id)

@@ -14,6 +14,8 @@ from playhead_contracts.events import BlockDispatched
 from playhead_engine.state import ExecutionState
 from playhead_runtime.bus import Bus
 from playhead_runtime.ids import derived_id
+from playhead_runtime.spans import publishing
+from playhead_runtime.tracing import current_traceparent
 
 
 def dispatched_in(state: ExecutionState) -> list[BlockDispatched]:
@@ -35,16 +37,26 @@ def dispatched_in(state: ExecutionState) -> list[BlockDispatched]:
 async def send_tasks(bus: Bus, state: ExecutionState, tasks: Iterable[BlockDispatched]) -> None:
     """Put tasks on the bus. Raises BusUnavailable."""
     for task in tasks:
-        content = Task(
-            task_id=task.task_id,
-            task=task.task,
-            tenant=state.tenant,
-            execution_id=state.execution_id,
-            workflow_id=state.workflow_id,
-            path=task.path,
-            attempt=task.attempt,
-            inputs=task.inputs,
-            idempotency_key=derived_id(state.execution_id, task.path),
-            deadline=task.deadline,
-        )
-        await bus.send(subjects.task(state.tenant, task.task), msgspec.json.encode(content), task.task_id)
+        subject = subjects.task(state.tenant, task.task)
+        with publishing(subject, task.task_id, state.execution_id):
+            content = _content(state, task)
+            # Clients that know OpenTelemetry look for it among the headers.
+            headers = {"traceparent": content.traceparent} if content.traceparent else None
+            await bus.send(subject, msgspec.json.encode(content), task.task_id, headers)
+
+
+def _content(state: ExecutionState, task: BlockDispatched) -> Task:
+    return Task(
+        task_id=task.task_id,
+        task=task.task,
+        tenant=state.tenant,
+        execution_id=state.execution_id,
+        workflow_id=state.workflow_id,
+        path=task.path,
+        attempt=task.attempt,
+        inputs=task.inputs,
+        idempotency_key=derived_id(state.execution_id, task.path),
+        deadline=task.deadline,
+        # A task that is given out again later belongs to nobody's work.
+        traceparent=current_traceparent() or state.traceparent,
+    )

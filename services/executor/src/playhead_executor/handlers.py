@@ -13,9 +13,11 @@ from playhead_contracts.commands import AnyCommand, Nudge, NudgeReply, Run, Task
 from playhead_contracts.errors import VersionConflict
 from playhead_contracts.events import (
     Actor,
+    Event,
     EventData,
     ExecutionCreated,
     ExecutionDeadLettered,
+    ExecutionRecovered,
     NewEvent,
     decode_joined,
     split,
@@ -23,6 +25,7 @@ from playhead_contracts.events import (
 from playhead_contracts.ids import EventId, ExecutionId, execution_stream
 from playhead_engine.folding import EXECUTIONS, create
 from playhead_engine.ownership import Claim, HeldBy, Nothing, Poisoned, decide_claim
+from playhead_engine.privacy import seal_of
 from playhead_engine.scheduling import Moment
 from playhead_engine.state import ExecutionState
 from playhead_engine.tasks import ResultRefused, decide_task_result
@@ -37,6 +40,8 @@ from playhead_runtime.bus import Bus, NoAnswer, NobodyThere
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
 from playhead_runtime.live import tell
+from playhead_runtime.spans import segment, segment_over
+from playhead_runtime.tracing import Tracer, current_traceparent
 
 log = logging.getLogger("playhead.executor")
 
@@ -69,6 +74,7 @@ class Executor:
         clock: Clock,
         definitions: Definitions,
         workshop: Workshop,
+        tracer: Tracer,
     ):
         self.name = name
         self._log = log
@@ -76,6 +82,7 @@ class Executor:
         self._clock = clock
         self._definitions = definitions
         self._workshop = workshop
+        self._tracer = tracer
         self._actor = Actor(kind="system", name=name)
         self._children = Children(log, bus, clock, definitions, self._actor)
         self._runners: dict[ExecutionId, Runner] = {}
@@ -173,35 +180,56 @@ class Executor:
         if state is not None and not state.is_ended:
             await send_tasks(self._bus, state, dispatched_in(state))
 
-    async def dead_letter(self, command: AnyCommand, failures: int, error: str) -> None:
-        """Record that the command was given up. The dead letter itself is the subscriber's to send."""
+    async def dead_letter(self, command: AnyCommand, failures: int, error: str) -> str:
+        """Record that the command was given up; gives what may be said of the error outside of the log.
+
+        The dead letter itself is the subscriber's to send.
+        """
         loaded = await self._load(command, first_delivery=False)
-        if loaded is None or loaded.state.is_ended:
-            return
+        if loaded is None:
+            return error
+        # The words of a bug may quote what it was about; the kind comes before the colon.
+        told = error if loaded.state.personal is None else f"{error.partition(':')[0]}: the log has its words, sealed"
+        if loaded.state.is_ended:
+            return told
         fact = ExecutionDeadLettered(command=command.id, failures=failures, error=error)
         await self._log.append(
             execution_stream(command.execution_id), loaded.head, [self._new(fact, loaded.state, command)]
         )
+        return told
 
     async def _run(self, loaded: Loaded, claim: Claim, command: AnyCommand) -> Verdict:
         graph = await self._definitions.graph_of(loaded.state)
         if self.nudge(command.execution_id):
             return DONE
-        journal = Journal(self._log, graph, loaded, claim.event, self._moment, command.id)
-        runner = Runner(journal, self._workshop, self._children, self._bus, self._clock)
-        if self._stopping:
-            return Verdict(done=False)
-        self._runners[command.execution_id] = runner
-        try:
-            ending = await runner.run()
-        finally:
-            del self._runners[command.execution_id]
+        with segment(self._tracer, loaded.state, claim.event.epoch, await self._before(loaded, claim)):
+            journal = Journal(self._log, graph, loaded, claim.event, self._moment, command.id)
+            runner = Runner(journal, self._workshop, self._children, self._bus, self._clock)
+            if self._stopping:
+                return Verdict(done=False)
+            self._runners[command.execution_id] = runner
+            try:
+                ending = await runner.run()
+            finally:
+                del self._runners[command.execution_id]
+            segment_over(journal.state)
         return DONE if ending is Ending.SETTLED else Verdict(done=False)
 
+    async def _before(self, loaded: Loaded, claim: Claim) -> list[str | None]:
+        """What the span of a claim that is not the first one points to: where it began, and who was lost over it."""
+        if claim.event.epoch == 1 or not self._tracer.is_on:
+            return []
+        created = loaded.state.traceparent
+        if not isinstance(claim.event, ExecutionRecovered):
+            return [created]
+        last = await self._log.newest(execution_stream(loaded.state.execution_id))
+        return [created, None if last is None else last.decode().envelope.traceparent]
+
     async def _load(self, command: AnyCommand, first_delivery: bool) -> Loaded | None:
-        believed = _believed(command) if first_delivery and isinstance(command, Run) else None
-        if believed is not None:
-            return believed
+        told = _told(command) if first_delivery and isinstance(command, Run) else None
+        if told is not None:
+            [event] = await self._log.hydrate([told.event])
+            return Loaded(create(event), told.head)
         state, head = await self._log.fold(execution_stream(command.execution_id), EXECUTIONS)
         return None if state is None else Loaded(state, head)
 
@@ -229,11 +257,18 @@ class Executor:
             actor=self._actor,
             recorded_at=self._clock.now(),
             causation_id=command.id,
+            traceparent=current_traceparent() or state.traceparent,
+            seal=seal_of(state.personal, fact),
         )
 
 
-def _believed(command: Run) -> Loaded | None:
-    """The execution as its `run` command tells it, which spares a read; None when it does not tell it.
+class _Told(msgspec.Struct, frozen=True):
+    event: Event
+    head: StreamHead
+
+
+def _told(command: Run) -> _Told | None:
+    """How the execution began as its `run` command tells it, which spares a read; None when it does not tell it.
 
     The claim names the hash of these very bytes as its head, so the log refuses it unless it holds the same.
     """
@@ -248,4 +283,4 @@ def _believed(command: Run) -> Loaded | None:
         return None
     if event.data.blobs:
         return None  # not all of it is in there: the log has the rest
-    return Loaded(create(event), StreamHead(1, chain(GENESIS.hash, *split(frame))))
+    return _Told(event, StreamHead(1, chain(GENESIS.hash, *split(frame))))

@@ -21,15 +21,19 @@ from playhead_contracts.events import (
     ExecutionResumed,
     ExecutionStarted,
     NewEvent,
+    PauseRequested,
 )
 from playhead_contracts.ids import BlockPath, EventId, StreamId, execution_stream
 from playhead_engine.folding import EXECUTIONS, evolve, mark_running
 from playhead_engine.graph import Graph
 from playhead_engine.ownership import is_fenced
+from playhead_engine.privacy import seal_of
 from playhead_engine.scheduling import Advance, Moment, advance, finish, release
 from playhead_engine.scheduling.blocks import Run
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import EventLog, StreamHead
+from playhead_runtime.spans import pause_requested
+from playhead_runtime.tracing import current_traceparent
 
 AnyClaim = ExecutionStarted | ExecutionResumed | ExecutionRecovered
 Result = BlockCompleted | BlockFailed | ChildStarted
@@ -77,7 +81,8 @@ class Journal:
         self.is_recovered = isinstance(claim, ExecutionRecovered)
         """Whether an executor was lost over it."""
         self._pending: list[NewEvent] = []
-        self._results: list[Result | BlockStepCompleted] = []
+        self._results: list[tuple[Result | BlockStepCompleted, str | None]] = []
+        self._traceparent = current_traceparent()
         self._deferred: tuple[BlockPath, ...] = ()
         self._pure_runs: dict[str, Run] = {}
         moment = now()
@@ -109,19 +114,19 @@ class Journal:
                 self._pure_runs[run.path] = run
         return step
 
-    def finish(self, result: Result) -> None:
-        """A block is done: let it be true."""
+    def finish(self, result: Result, traceparent: str | None) -> None:
+        """A block, which ran at this place in a trace, is done: let it be true."""
         moment = self._now()
         self._pure_runs.pop(result.path, None)
-        self._results.append(result)
-        self._gather([finish(self.graph, self.state, moment, result)], moment)
+        self._results.append((result, traceparent))
+        self._gather([finish(self.graph, self.state, moment, result)], moment, traceparent)
 
-    def note_step(self, step: BlockStepCompleted) -> None:
+    def note_step(self, step: BlockStepCompleted, traceparent: str | None) -> None:
         """A step inside a block is done: let it be true."""
         moment = self._now()
         evolve(self.state, step, self.state.version + 1, moment.at, moment.actor)
-        self._results.append(step)
-        self._gather([step], moment)
+        self._results.append((step, traceparent))
+        self._gather([step], moment, traceparent)
 
     def release(self) -> bool:
         """Let go for a pause or a timer, as one more gathered fact; False when something is in flight or ended."""
@@ -148,6 +153,8 @@ class Journal:
             return None
         self._head = appended.head
         self._results.clear()
+        if self._traceparent is not None:
+            self._trace_pauses(sent)
         return appended.frames
 
     async def look_again(self) -> None:
@@ -165,14 +172,19 @@ class Journal:
             started = BlockStarted(path=run.path, attempt=run.attempt, inputs=run.inputs)
             mark_running(self.state, started, run.started_at)
         results, self._results = self._results, []
-        for result in results:
+        for result, traceparent in results:
             if isinstance(result, BlockStepCompleted):
-                self.note_step(result)
+                self.note_step(result, traceparent)
             else:
-                self._results.append(result)
-                self._gather([finish(self.graph, self.state, moment, result)], moment)
+                self._results.append((result, traceparent))
+                self._gather([finish(self.graph, self.state, moment, result)], moment, traceparent)
 
-    def _gather(self, facts: Iterable[EventData], moment: Moment) -> None:
+    def _trace_pauses(self, written: Iterable[NewEvent]) -> None:
+        for event in written:
+            if isinstance(event.data, PauseRequested):
+                pause_requested(self.state.execution_id, event.data.path, event.data.pause_id)
+
+    def _gather(self, facts: Iterable[EventData], moment: Moment, traceparent: str | None = None) -> None:
         state = self.state
         for fact in facts:
             self._pending.append(
@@ -185,5 +197,7 @@ class Journal:
                     actor=moment.actor,
                     recorded_at=moment.at,
                     causation_id=self._command,
+                    seal=seal_of(state.personal, fact),
+                    traceparent=traceparent or self._traceparent,
                 )
             )

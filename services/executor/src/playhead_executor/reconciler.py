@@ -62,7 +62,7 @@ class Reconciler:
                 tenant=tenant,
                 execution_id=execution_id,
             )
-            await self._bus.send(subjects.command(tenant, Wake.kind()), msgspec.json.encode(wake), wake.id)
+            await self._bus.send(subjects.execution_command(tenant, Wake.kind()), msgspec.json.encode(wake), wake.id)
         if due:
             log.info("overdue executions woken", extra={"count": len(due)})
         return len(due)

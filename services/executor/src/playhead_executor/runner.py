@@ -26,6 +26,8 @@ from playhead_executor.work import Workshop
 from playhead_runtime.bus import Bus, BusUnavailable
 from playhead_runtime.clock import Clock
 from playhead_runtime.live import tell, tell_chunk
+from playhead_runtime.spans import block_attempt
+from playhead_runtime.tracing import current_traceparent
 
 log = logging.getLogger("playhead.executor")
 
@@ -45,10 +47,18 @@ class Ending(Enum):
     """We are stopping: another executor goes on."""
 
 
+class _Done(msgspec.Struct, frozen=True):
+    """What came of a block, and where in a trace it ran."""
+
+    result: Result
+    traceparent: str | None
+
+
 class _Step(msgspec.Struct):
-    """A finished step of a block in flight, and who waits for it to be in the log."""
+    """A finished step of a block in flight, where in a trace that is, and who waits for it to be in the log."""
 
     fact: BlockStepCompleted
+    traceparent: str | None
     recorded: asyncio.Future[None]
 
 
@@ -61,7 +71,7 @@ class Runner:
         self._children = children
         self._bus = bus
         self._clock = clock
-        self._inbox: deque[Result] = deque()
+        self._inbox: deque[_Done] = deque()
         self._steps: list[_Step] = []
         self._news = asyncio.Event()
         self._nudged = False
@@ -170,11 +180,12 @@ class Runner:
             raise self._bug
         settled: list[BlockPath] = []
         while self._inbox:
-            result = self._inbox.popleft()
-            self._tasks.pop(result.path, None)
-            self._effects.discard(result.path)
-            self._journal.finish(result)
-            settled.append(result.path)
+            done = self._inbox.popleft()
+            path = done.result.path
+            self._tasks.pop(path, None)
+            self._effects.discard(path)
+            self._journal.finish(done.result, done.traceparent)
+            settled.append(path)
         if self._steps and not await self._record_steps():
             return None
         if self._nudged:
@@ -208,17 +219,21 @@ class Runner:
 
     async def _work(self, run: Run) -> None:
         node, state = self._journal.graph.node(run.path), self._journal.state
-        if run.child is not None:
-            result = await self._children.start(node, run, run.child, state)
-        else:
-            result = await self._workshop.work(node, run, state, _Progress(self, run))
-        self._inbox.append(result)
+        with block_attempt(state.execution_id, run.path, node.block.type, run.attempt) as span:
+            traceparent = current_traceparent()
+            if run.child is not None:
+                result = await self._children.start(node, run, run.child, state)
+            else:
+                result = await self._workshop.work(node, run, state, _Progress(self, run))
+            if span is not None and isinstance(result, BlockFailed):
+                span.fail(result.error.type)
+        self._inbox.append(_Done(result, traceparent))
         self._news.set()
 
     async def step_completed(self, run: Run, name: str, outputs: Json) -> None:
         """Have a step of a block in flight recorded; returns when it is in the log."""
         fact = BlockStepCompleted(path=run.path, attempt=run.attempt, name=name, outputs=outputs)
-        step = _Step(fact, asyncio.get_running_loop().create_future())
+        step = _Step(fact, current_traceparent(), asyncio.get_running_loop().create_future())
         self._steps.append(step)
         self._news.set()
         await step.recorded
@@ -239,7 +254,7 @@ class Runner:
         # A block that was ended meanwhile tells nothing more.
         steps = [step for step in steps if step.fact.path in self._journal.state.running]
         for step in steps:
-            self._journal.note_step(step.fact)
+            self._journal.note_step(step.fact, step.traceparent)
         goes_on = await self._commit()
         if not goes_on:
             # The facts were kept, and are gathered anew.
@@ -259,7 +274,7 @@ class Runner:
                 self._effects.discard(path)
                 error = BlockError(type="cancelled", message="It was ended while it ran")
                 attempt = self._journal.state.blocks[path].attempt
-                self._inbox.append(BlockFailed(path=path, attempt=attempt, error=error))
+                self._inbox.append(_Done(BlockFailed(path=path, attempt=attempt, error=error), None))
 
     async def _hand_back(self) -> Ending:
         """Finish what has effects, write every result, start nothing: whoever takes over repeats only pure work."""
@@ -276,9 +291,9 @@ class Runner:
             if self._steps:
                 await self._record_steps()
             while self._inbox:
-                result = self._inbox.popleft()
-                self._effects.discard(result.path)
-                self._journal.finish(result)
+                done = self._inbox.popleft()
+                self._effects.discard(done.result.path)
+                self._journal.finish(done.result, done.traceparent)
         while not await self._commit():
             continue
         return Ending.HANDED_BACK
@@ -293,7 +308,7 @@ class Runner:
         try:
             await self._bus.schedule(
                 subjects.timer(state.tenant, state.execution_id),
-                subjects.command(state.tenant, Wake.kind()),
+                subjects.execution_command(state.tenant, Wake.kind()),
                 state.due_at,
                 msgspec.json.encode(wake),
                 timer_id,

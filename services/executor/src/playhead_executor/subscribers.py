@@ -8,7 +8,7 @@ itself, because a count of deliveries would punish commands for outages; after M
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import msgspec
@@ -16,12 +16,14 @@ import msgspec
 from playhead_contracts import subjects
 from playhead_contracts.commands import AnyCommand
 from playhead_contracts.errors import Unavailable
+from playhead_eventlog.stopping import stop_tasks
 from playhead_executor.handlers import Executor
 from playhead_runtime.bus import Bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
-from playhead_runtime.provision import provision
 from playhead_runtime.pull import Delivery, Puller
+from playhead_runtime.spans import processing
+from playhead_runtime.tracing import Tracer
 
 log = logging.getLogger("playhead.executor")
 
@@ -33,14 +35,25 @@ _decode = msgspec.json.Decoder(AnyCommand).decode
 
 
 class Subscriber:
-    """The executor's share of the command consumer."""
+    """The executor's share of the command consumer. `provision` makes it when it is not there (any more)."""
 
-    def __init__(self, executor: Executor, bus: Bus, clock: Clock, max_executions: int, lease_seconds: float):
+    def __init__(
+        self,
+        executor: Executor,
+        bus: Bus,
+        clock: Clock,
+        max_executions: int,
+        lease_seconds: float,
+        tracer: Tracer,
+        provision: Callable[[], Awaitable[None]],
+    ):
         self._executor = executor
         self._bus = bus
         self._clock = clock
         self._max_executions = max_executions
         self._lease_seconds = lease_seconds
+        self._tracer = tracer
+        self._provision = provision
         self._held: dict[asyncio.Task[None], Delivery] = {}
         self._room = asyncio.Event()
 
@@ -53,16 +66,17 @@ class Subscriber:
             await asyncio.wait({fetching, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if fetching.done():
                 fetching.result()
-            await _ended([fetching])
+            await stop_tasks(fetching)
             self._executor.stop()
             if self._held:
                 await asyncio.wait(set(self._held), timeout=grace_seconds)
         finally:
             left = list(self._held.items())
-            await _ended([task for task, _ in left])
+            await stop_tasks(*(task for task, _ in left))
             for _, delivery in left:
                 await delivery.nak()
-            await _ended([heartbeat, stopped, fetching])
+            stopped.cancel()
+            await stop_tasks(heartbeat, fetching)
 
     async def _fetch_forever(self) -> None:
         puller: Puller | None = None
@@ -80,7 +94,7 @@ class Subscriber:
 
     async def _provision_again(self) -> None:
         try:
-            await provision(self._bus, ack_wait_seconds=self._lease_seconds)
+            await self._provision()
         except Unavailable as unavailable:
             log.warning("bus not ready", extra={"reason": str(unavailable)})
 
@@ -105,7 +119,15 @@ class Subscriber:
             await self._give_up(delivery, "unknown", f"not a command: {undecodable}")
             return
         try:
-            verdict = await self._executor.handle(command, first_delivery=delivery.num_delivered == 1)
+            with processing(
+                self._tracer,
+                delivery.subject,
+                command.id,
+                command.traceparent or delivery.headers.get("traceparent"),
+                execution_id=command.execution_id,
+                consumer=subjects.EXECUTOR_CONSUMER,
+            ):
+                verdict = await self._executor.handle(command, first_delivery=delivery.num_delivered == 1)
         except Unavailable as unavailable:
             log.warning("command put off", extra={"command": command.id, "reason": str(unavailable)})
             await delivery.nak(AGAIN_SECONDS)
@@ -127,14 +149,14 @@ class Subscriber:
         log.error("command failed", extra=extra, exc_info=error)
         try:
             if failures >= MAX_FAILURES:
-                await self._executor.dead_letter(command, failures, text)
-                await self._give_up(delivery, command.kind(), text)
+                told = await self._executor.dead_letter(command, failures, text)
+                await self._give_up(delivery, command.kind(), told)
                 return
             again = msgspec.structs.replace(command, failures=failures)
             due = self._clock.now() + timedelta(seconds=AGAIN_SECONDS * 2 ** (failures - 1))
             await self._bus.schedule(
                 subjects.timer(command.tenant, f"again-{new_id()}"),
-                subjects.command(command.tenant, command.kind()),
+                delivery.subject,
                 due,
                 msgspec.json.encode(again),
                 f"{command.id}:again:{failures}:{delivery.stream_seq}",
@@ -161,10 +183,3 @@ class Subscriber:
             await asyncio.sleep(self._lease_seconds / 3)
             for delivery in list(self._held.values()):
                 await delivery.in_progress()
-
-
-async def _ended(tasks: Iterable[asyncio.Task[object]]) -> None:
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

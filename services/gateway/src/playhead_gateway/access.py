@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from secrets import token_urlsafe
+from typing import Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -18,12 +19,15 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from playhead_contracts.errors import Forbidden, Refused
-from playhead_contracts.events import Actor
-from playhead_contracts.ids import TenantId
+from playhead_contracts.events import Actor, EventData, KeyCreated, KeyRevoked
+from playhead_contracts.ids import EventId, TenantId
+from playhead_eventlog import open_log
+from playhead_eventlog.operations import record_operation
 from playhead_gateway import queries
 from playhead_gateway.read_models import ReadModels, ReadModelsUnavailable
 from playhead_gateway.settings import is_loopback
-from playhead_runtime.ids import new_id
+from playhead_runtime.clock import Clock
+from playhead_runtime.ids import derived_id, new_id
 
 ADMIN = "admin"
 SCOPES = (
@@ -43,6 +47,9 @@ _CLI_AGENT = "playhead-cli"
 
 REMEMBER_SECONDS = 30.0
 _REMEMBER_KEYS = 10_000
+
+
+SEND_A_KEY = "send an API key as `Authorization: Bearer <key>` or `X-API-Key: <key>`"
 
 
 class Unauthorized(Refused):
@@ -73,10 +80,13 @@ class Caller(msgspec.Struct, frozen=True):
     scopes: frozenset[str]
     groups: frozenset[str] = frozenset()
     channel: str = "http"
+    anonymous: bool = False
+    """Nobody knows who they are: what is for somebody by name, or asks for different people, is not for them."""
+    kind: Literal["key", "system"] = "key"
 
     @property
     def actor(self) -> Actor:
-        return Actor(kind="key", name=self.name, channel=self.channel)
+        return Actor(kind=self.kind, name=self.name, channel=self.channel)
 
     @property
     def is_operator(self) -> bool:
@@ -96,6 +106,16 @@ class Access:
         self._open = None if open_tenant is None else Caller(TenantId(open_tenant), "local", frozenset((ADMIN,)))
         self._known: dict[bytes, tuple[Caller | None, float]] = {}
 
+    async def key_holder(self, headers: Mapping[str, str]) -> Caller | None:
+        """Whose key these headers hold (names in lower case); None if they hold none. Raises as `caller`."""
+        key = _key_of(headers)
+        if key is None:
+            return None
+        caller = await self._look_up(sha256(key.encode(errors="replace")).digest())
+        if caller is None:
+            raise Unauthorized("this API key is not known, or was revoked")
+        return caller
+
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """Who sends these headers (names in lower case).
 
@@ -105,12 +125,9 @@ class Access:
         if self._open is not None:
             _check_from_here(headers)
             return msgspec.structs.replace(self._open, channel=channel)
-        key = _key_of(headers)
-        if key is None:
-            raise Unauthorized("send an API key as `Authorization: Bearer <key>` or `X-API-Key: <key>`")
-        caller = await self._look_up(sha256(key.encode(errors="replace")).digest())
+        caller = await self.key_holder(headers)
         if caller is None:
-            raise Unauthorized("this API key is not known, or was revoked")
+            raise Unauthorized(SEND_A_KEY)
         return msgspec.structs.replace(caller, channel=channel)
 
     async def _look_up(self, key_hash: bytes) -> Caller | None:
@@ -170,12 +187,23 @@ class KeyInfo(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
 
 
+BY_ITSELF = Actor(kind="system", name="playhead")
+"""Who makes a key when nobody asked for one: a first start does."""
+
+
 async def create_key(
-    database_url: str, tenant: str, name: str, scopes: Iterable[str], groups: Iterable[str] = ()
+    database_url: str,
+    tenant: str,
+    name: str,
+    scopes: Iterable[str],
+    groups: Iterable[str] = (),
+    *,
+    by: Actor = BY_ITSELF,
 ) -> NewKey:
     """Make a key of `tenant`; `name` is who it stands for in the log. Scopes of a team's own are taken, too.
 
-    Raises UnknownScope, or ReadModelsUnavailable when the database does not answer.
+    `by` is who makes it: that is recorded before the key is there. Raises UnknownScope and NoSuchTenant, or
+    ReadModelsUnavailable or LogUnavailable when the database does not answer.
     """
     wanted = tuple(dict.fromkeys(scopes))
     if unknown := [scope for scope in wanted if scope not in SCOPES and not _is_own(scope)]:
@@ -183,6 +211,8 @@ async def create_key(
         raise UnknownScope(detail)
     key_id, key = new_id(), "ph_" + token_urlsafe(32)
     belongs = tuple(dict.fromkeys(groups))
+    created = KeyCreated(key_id=key_id, name=name, scopes=wanted, groups=belongs)
+    await _record(database_url, tenant, created, by, EventId(new_id()))
     row = (key_id, tenant, name, sha256(key.encode()).digest(), list(wanted), list(belongs))
     made = await _run(database_url, queries.ADD_KEY, row)
     return NewKey(key_id, key, tenant, name, wanted, belongs, made[0][0])
@@ -197,16 +227,27 @@ async def list_keys(database_url: str, tenant: str) -> list[KeyInfo]:
     return [KeyInfo(*row) for row in await _run(database_url, queries.LIST_KEYS, (tenant,))]
 
 
-async def revoke_key(database_url: str, tenant: str, key_id: str) -> bool:
+async def revoke_key(database_url: str, tenant: str, key_id: str, *, by: Actor = BY_ITSELF) -> bool:
     """End a key for good. False if the tenant has no such key; twice is the same as once.
 
-    Raises ReadModelsUnavailable.
+    `by` is who ends it: that is recorded before it is done, once. Raises ReadModelsUnavailable and LogUnavailable.
     """
     try:
         known_form = str(UUID(key_id))
     except ValueError:
         return False
+    found = [key for key in await list_keys(database_url, tenant) if key.key_id == known_form]
+    if not found:
+        return False
+    revoked = KeyRevoked(key_id=known_form, name=found[0].name)
+    event_id = EventId(derived_id(revoked.type_name(), tenant, known_form))
+    await _record(database_url, tenant, revoked, by, event_id)
     return bool(await _run(database_url, queries.REVOKE_KEY, (tenant, known_form)))
+
+
+async def _record(database_url: str, tenant: str, fact: EventData, by: Actor, event_id: EventId) -> None:
+    async with open_log(database_url, readers=1) as log:
+        await record_operation(log, TenantId(tenant), fact, by, event_id=event_id, at=Clock().now())
 
 
 async def _run(database_url: str, query: str, parameters: tuple[object, ...]) -> list[TupleRow]:

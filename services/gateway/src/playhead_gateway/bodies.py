@@ -4,19 +4,20 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from playhead_contracts.durations import parse_duration
 from playhead_contracts.errors import Fault
 from playhead_contracts.events import Json, Mode
 from playhead_contracts.pointers import pointer
+from playhead_contracts.requests import Body as Body
+from playhead_contracts.requests import RerunBody, ResumeBody, RunBody
 from playhead_engine.variables import from_text
 from playhead_gateway.problems import BadRequest, InvalidRequest, UnsupportedMediaType
 
-T = TypeVar("T", bound="Body")
+T = TypeVar("T", bound=Body)
 
 _UNKNOWN = re.compile(r"Object contains unknown field")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
@@ -30,62 +31,23 @@ VARIABLE_HEADER = "x-playhead-var-"
 _HINTS = {"#/timeout": "a duration has a unit: write 30s, 15m, 1h30m or PT15M"}
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON object that a call takes."""
-
-
-class StartExecution(Body, frozen=True, kw_only=True):
-    input: Json = None
-    mode: Mode | None = None
-    """How to answer; without it the headers `Accept` and `Prefer` say, and without these it is `sync`."""
+class StartExecution(RunBody, frozen=True, kw_only=True):
     follow: bool = False
     """A stream goes on after a pause, to the end."""
     cancel_on_disconnect: bool = False
     """Should the client of a sync or stream call go away before there is a result, the execution is cancelled."""
-    outputs: tuple[str, ...] | None = None
-    variables: dict[str, Json] = {}
-    version: int | None = None
-    timeout: str | None = None
-    """A duration, such as `30s`."""
-    max_concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
-class Cancel(Body, frozen=True, kw_only=True):
-    reason: str | None = None
+class Rerun(RerunBody, frozen=True, kw_only=True):
+    """What to run again, and how to answer."""
 
-
-class Rerun(Body, frozen=True, kw_only=True):
-    """What to run again: from these blocks or iterations, and what a changed input, variable or definition touches.
-
-    `override` says what blocks give, in place of what they gave; `plan_digest` is that of the plan that was seen.
-    """
-
-    from_block: str | tuple[str, ...] = ()
-    until_block: str | None = None
-    input: Json | UnsetType = UNSET
-    variables: dict[str, Json] | UnsetType = UNSET
-    override: dict[str, Json] = {}
-    at_version: int | None = None
-    definition: Literal["same", "latest"] = "same"
-    early_cutoff: bool = False
-    dry_run: bool = False
-    plan_digest: str | None = None
-    mode: Mode | None = None
     follow: bool = False
     cancel_on_disconnect: bool = False
 
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return (self.from_block,) if isinstance(self.from_block, str) else self.from_block
 
-
-class ResumePause(Body, frozen=True, kw_only=True):
+class ResumePause(ResumeBody, frozen=True, kw_only=True):
     """An answer. `mode` is how to tell what comes of it; as the execution was started, if not said."""
 
-    input: dict[str, Json] = {}
-    action: str | None = None
-    comment: str | None = None
-    digest: str | None = None
     mode: Mode | None = None
 
 

@@ -26,6 +26,7 @@ from playhead_eventlog import GENESIS, EventLog, RawEvent, StreamHead
 from playhead_gateway.problems import WorkflowUnknown
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
+from playhead_runtime.tracing import current_traceparent
 
 _NAME = re.compile(TOKEN_PATTERN)
 _GONE_TYPE = BlockTraits(effects=True)
@@ -94,6 +95,7 @@ class Definitions:
                 execution_id=None,
                 actor=actor,
                 recorded_at=self._clock.now(),
+                traceparent=current_traceparent(),
             )
             try:
                 await self._log.append(stream, head, [event])

@@ -26,6 +26,11 @@ def page_of(rows: Sequence[T], limit: int, place: Callable[[T], Place | str | in
     return Page(shown, _encode(place(shown[-1])) if len(rows) > limit else None)
 
 
+def cursor_at(number: int) -> str:
+    """The cursor that `read_number` reads."""
+    return _encode(number)
+
+
 def read_place(cursor: str | None) -> Place | None:
     """Where a list by time goes on. Raises BadRequest."""
     return None if cursor is None else _decode(cursor, tuple[datetime, str])

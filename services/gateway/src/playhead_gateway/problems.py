@@ -7,12 +7,14 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any, NamedTuple
 
+import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotFoundException, ValidationException
 
 from playhead_contracts.commands import Rejected
 from playhead_contracts.errors import Fault, InvalidInput, NotFound, PlayheadError, Refused, Unavailable
 from playhead_contracts.problems import PROBLEM_MEDIA_TYPE, Problem, http_problem, problem_of
+from playhead_runtime.tracing import current_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,8 @@ def tell(error: Exception, path: str = "") -> Told:
         status = error.rejected.status
         return Told(status, error.rejected.problem.encode(), _RETRY_SOON if status == 503 else {})
     problem, headers = _problem_for(error, path)
+    if (traceparent := current_traceparent()) is not None:
+        problem = msgspec.structs.replace(problem, facts={**problem.facts, "trace_id": traceparent[3:35]})
     return Told(problem.status, problem.encode(), headers)
 
 

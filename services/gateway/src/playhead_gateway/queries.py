@@ -22,6 +22,18 @@ LIST_WORKFLOWS = (
     "order by workflow_id, version desc limit %(limit)s"
 )
 
+_TRIGGERS = (
+    "select trigger_id, version, digest, document, published_at, removed_at, matched, started, refused, failed, "
+    "repeated, last_position, last_error, (select count(*) from triggering.firings f where f.tenant = t.tenant "
+    "and f.trigger_id = t.trigger_id and f.status = 'due') from triggering.triggers t where tenant = %(tenant)s "
+)
+
+LIST_TRIGGERS = _TRIGGERS + "and removed_at is null and trigger_id > %(after)s order by trigger_id limit %(limit)s"
+
+TRIGGERS_CHECKPOINT = "select position from triggering.checkpoints where name = 'triggers'"
+
+FIND_TRIGGER = _TRIGGERS + "and trigger_id = %(trigger_id)s"
+
 LIST_EXECUTIONS = (
     "select execution_id::text, workflow_id, workflow_version, status, mode, version, created_at, started_at, "
     "ended_at, updated_at, error::text, http_status, source_execution_id::text, source_version, blocks_run, "

@@ -150,6 +150,37 @@ class WorkflowRow(msgspec.Struct, frozen=True):
     block_count: int
 
 
+class TriggerCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the events that a trigger is for. Each that `matched` is `started`, `refused` as a command,
+    still `due`, or `repeated`: it had the key of an earlier one.
+
+    `failed` are those for which an expression had no value. `last_position` is that of the newest event that matched or
+    failed, `last_error` what was wrong last.
+    """
+
+    matched: int = 0
+    started: int = 0
+    refused: int = 0
+    due: int = 0
+    repeated: int = 0
+    failed: int = 0
+    last_position: int | None = None
+    last_error: str | None = None
+
+
+class TriggerRow(msgspec.Struct, frozen=True):
+    """A trigger in a list."""
+
+    trigger_id: str
+    version: int
+    digest: str
+    published_at: datetime
+    workflow_id: str
+    subject: str
+    enabled: bool
+    counts: TriggerCounts
+
+
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which executions: None means any. `since` is included, `until` is not; both are about their creation."""
 
@@ -231,11 +262,28 @@ class ReadModels:
         parameters = {"tenant": tenant, "execution_id": execution_id, "under": under, "after": after, "limit": limit}
         return [_instance_row(row) for row in await self._fetch(queries.LIST_INSTANCES, parameters)]
 
+    async def triggers(self, tenant: str, after: str, limit: int) -> list[TriggerRow]:
+        """Triggers by id, from behind `after` on."""
+        rows = await self._fetch(queries.LIST_TRIGGERS, {"tenant": tenant, "after": after, "limit": limit})
+        return [_trigger_row(row) for row in rows]
+
+    async def trigger_counts(self, tenant: str, trigger_id: str) -> TriggerCounts:
+        """What a trigger has done so far; nothing, if the runner has not seen it yet."""
+        rows = await self._fetch(queries.FIND_TRIGGER, {"tenant": tenant, "trigger_id": trigger_id})
+        return _trigger_counts(rows[0]) if rows else TriggerCounts()
+
     async def reaches(self, projection: str, position: int, seconds: float) -> bool:
         """Whether the projection has seen the log up to `position`, now or within `seconds`."""
+        return await self._reaches(queries.CHECKPOINT, (projection,), position, seconds)
+
+    async def triggers_reach(self, position: int, seconds: float) -> bool:
+        """Whether triggers have seen the log up to `position`, now or within `seconds`."""
+        return await self._reaches(queries.TRIGGERS_CHECKPOINT, (), position, seconds)
+
+    async def _reaches(self, query: str, parameters: Sequence[Any], position: int, seconds: float) -> bool:
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
-            rows = await self._fetch(queries.CHECKPOINT, (projection,))
+            rows = await self._fetch(query, parameters)
             if rows and int(rows[0][0]) >= position:
                 return True
             if asyncio.get_running_loop().time() >= deadline:
@@ -284,6 +332,35 @@ def _page(tenant: str, before: Place | None, limit: int) -> dict[str, object]:
 
 def _raw(text: str | None) -> msgspec.Raw | None:
     return None if text is None else msgspec.Raw(text.encode())
+
+
+def _trigger_counts(row: TupleRow) -> TriggerCounts:
+    matched, started, refused, failed, repeated, last_position, last_error, due = row[6:]
+    return TriggerCounts(
+        matched=matched,
+        started=started,
+        refused=refused,
+        due=due,
+        repeated=repeated,
+        failed=failed,
+        last_position=last_position,
+        last_error=last_error,
+    )
+
+
+def _trigger_row(row: TupleRow) -> TriggerRow:
+    trigger_id, version, digest, text, published_at = row[:5]
+    document: dict[str, Json] = msgspec.json.decode(text)
+    return TriggerRow(
+        trigger_id=trigger_id,
+        version=version,
+        digest=digest,
+        published_at=published_at,
+        workflow_id=document["workflow"],
+        subject=document["on"]["subject"],
+        enabled=document.get("enabled", True),
+        counts=_trigger_counts(row),
+    )
 
 
 def _execution_row(row: TupleRow) -> ExecutionRow:

@@ -20,6 +20,7 @@ from playhead_gateway.webhook_store import WebhookStore
 from playhead_runtime.bus import Bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.health import Checks
+from playhead_runtime.tracing import Tracer
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     log: EventLog
     bus: Bus
     clock: Clock
+    tracer: Tracer
     follows: Follows
     errands: Errands
     definitions: Definitions

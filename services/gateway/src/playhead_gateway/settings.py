@@ -41,6 +41,12 @@ class Settings(BusSettings, DatabaseSettings, LinkSettings):
     max_document_bytes: Annotated[int, msgspec.Meta(ge=1024)] = DEFAULT_LIMITS.max_document_bytes
     max_blocks: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_blocks
     max_depth: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_LIMITS.max_depth
+    bus_keys_required: bool = False
+    """Commands and events over NATS need an API key in their headers, as HTTP calls do; without it the permissions of
+    the NATS account alone say who may send for a tenant.
+    """
+    command_lease_seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 10.0
+    """After how long without a sign of life another gateway takes over a command from the bus."""
     stop_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 5
     """How long requests in flight may take once the process is told to stop."""
 

@@ -28,12 +28,16 @@ from playhead_engine.pauses import (
     decide_notified,
     votes_missing,
 )
+from playhead_engine.privacy import seal_of
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import EventLog
 from playhead_runtime.bus import Bus
 from playhead_runtime.clock import Clock
 from playhead_runtime.ids import new_id
 from playhead_runtime.live import nudge_owner, tell
+from playhead_runtime.spans import about as trace_about
+from playhead_runtime.spans import publishing
+from playhead_runtime.tracing import current_traceparent
 
 
 class Hitl(msgspec.Struct, frozen=True):
@@ -145,6 +149,7 @@ async def _append(hitl: Hitl, about: About, decide: _Decide, then: _Then | None 
         state, head = await hitl.log.fold(stream, EXECUTIONS)
         if state is None or state.tenant != about.tenant:
             raise PauseUnknown(about.pause_id)
+        trace_about(state)
         facts, now = decide(state), hitl.clock.now()
         if not facts:
             if then is not None:
@@ -159,6 +164,8 @@ async def _append(hitl: Hitl, about: About, decide: _Decide, then: _Then | None 
                 execution_id=state.execution_id,
                 actor=about.actor,
                 recorded_at=now,
+                traceparent=current_traceparent() or state.traceparent,
+                seal=seal_of(state.personal, fact),
             )
             for fact in facts
         ]
@@ -210,11 +217,14 @@ async def _set_going(hitl: Hitl, state: ExecutionState, pause_id: PauseId, facts
     is_decided = state.pauses[pause_id].status == "answered" or any(isinstance(fact, PauseResolved) for fact in facts)
     if state.is_ended or not is_decided:
         return
-    resume = Resume(
-        id=f"resume:{pause_id}",
-        tenant=state.tenant,
-        execution_id=state.execution_id,
-        pause_id=pause_id,
-    )
     await nudge_owner(hitl.bus, state.owner, state.execution_id)
-    await hitl.bus.send_soon(subjects.command(state.tenant, Resume.kind()), msgspec.json.encode(resume), resume.id)
+    resume_id, subject = f"resume:{pause_id}", subjects.execution_command(state.tenant, Resume.kind())
+    with publishing(subject, resume_id, state.execution_id):
+        resume = Resume(
+            id=resume_id,
+            tenant=state.tenant,
+            execution_id=state.execution_id,
+            pause_id=pause_id,
+            traceparent=current_traceparent(),
+        )
+        await hitl.bus.send_soon(subject, msgspec.json.encode(resume), resume.id)

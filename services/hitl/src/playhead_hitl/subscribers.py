@@ -20,6 +20,9 @@ from playhead_contracts.commands import (
 from playhead_contracts.errors import PlayheadError
 from playhead_contracts.problems import problem_of
 from playhead_hitl.handlers import Hitl, answer_pause, delegate_pause, extend_pause
+from playhead_runtime.ids import new_id
+from playhead_runtime.spans import processing
+from playhead_runtime.tracing import Tracer
 
 log = logging.getLogger("playhead.hitl")
 
@@ -28,18 +31,19 @@ QUEUE = "hitl"
 Request = TypeVar("Request", AnswerPause, ExtendPause, DelegatePause)
 
 
-def subscribe(broker: NatsBroker, hitl: Hitl) -> None:
+def subscribe(broker: NatsBroker, hitl: Hitl, tracer: Tracer) -> None:
     """Serve the requests about pauses; any number of hitl services share them.
 
     Core NATS: nothing to ack. A caller that gets no reply asks again, and a repeated answer is told that it stands.
     """
-    _serve(broker, subjects.ANSWER_REQUESTS, AnswerPause, lambda command: answer_pause(command, hitl))
-    _serve(broker, subjects.EXTEND_REQUESTS, ExtendPause, lambda command: extend_pause(command, hitl))
-    _serve(broker, subjects.DELEGATE_REQUESTS, DelegatePause, lambda command: delegate_pause(command, hitl))
+    _serve(broker, tracer, subjects.ANSWER_REQUESTS, AnswerPause, lambda command: answer_pause(command, hitl))
+    _serve(broker, tracer, subjects.EXTEND_REQUESTS, ExtendPause, lambda command: extend_pause(command, hitl))
+    _serve(broker, tracer, subjects.DELEGATE_REQUESTS, DelegatePause, lambda command: delegate_pause(command, hitl))
 
 
 def _serve(
     broker: NatsBroker,
+    tracer: Tracer,
     subject: str,
     kind: type[Request],
     handle: Callable[[Request], Awaitable[PauseAnswered | PauseChanged]],
@@ -48,7 +52,9 @@ def _serve(
     async def on_request(body: bytes) -> bytes:  # pyright: ignore[reportUnusedFunction]
         try:
             command = msgspec.json.decode(body, type=kind)
-            done = await handle(command)
+            came, execution_id = command.traceparent, command.execution_id
+            with processing(tracer, subject, new_id(), came, execution_id=execution_id, consumer=QUEUE):
+                done = await handle(command)
         except PlayheadError as refusal:
             problem = problem_of(refusal)
             if problem.status >= 500:

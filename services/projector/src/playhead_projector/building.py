@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from playhead_contracts.errors import Corrupt
+from playhead_contracts.ids import ExecutionId
 from playhead_eventlog import EventLog, RawEvent
 from playhead_projector.batches import Appetite
 from playhead_projector.folding import Folding
@@ -121,18 +122,18 @@ class Build:
                 rows.append((projection, projection.apply(changes)))
             except Exception as exc:  # noqa: BLE001 - a fault in a projection stops that one
                 await self._leave_out(projection, _reason(start, end, exc))
-        await self._move(rows, start, end)
+        await self._move(rows, start, end, changes.archived)
 
-    async def _move(self, rows: Rows, start: int, end: int) -> None:
+    async def _move(self, rows: Rows, start: int, end: int, archived: Sequence[ExecutionId]) -> None:
         try:
-            await self.store.move(start, end, rows, self.schema)
+            await self.store.move(start, end, rows, self.schema, archived)
         except (*AWAY, CheckpointMoved):
             raise
         except Exception as exc:  # noqa: BLE001 - rows that its table does not take are a projection's fault, too
             if len(rows) == 1:
                 return await self._leave_out(rows[0][0], _reason(start, end, exc))
             for each in rows:
-                await self._move([each], start, end)
+                await self._move([each], start, end, archived)
 
     async def _leave_out_all(self, refused: Mapping[str, str]) -> None:
         for projection in [each for each in self.projections if each.name in refused]:

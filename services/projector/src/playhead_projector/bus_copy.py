@@ -1,12 +1,15 @@
 """An event of the log as a message on the bus, and many of them as one atomic batch.
 
 A message is a CloudEvent 1.0 in the binary mode of the NATS binding: attributes are headers `ce-*` with percent-encoded
-values, the body is the stored bytes of the event's data. Values that the log stores apart are not in there: the header
-`playhead-blobs` has their digests.
+values, the body is the stored bytes of the event's data. `ce-dataschema` names the JSON Schema of that very form, so
+that a reader can tell versions apart. Values that the log stores apart are not in there: the header `playhead-blobs`
+has their digests. The trace is in `traceparent`, where programs that know W3C Trace Context look, and in
+`ce-traceparent`, where those look that know the extension of CloudEvents for it.
 
 An event that a `publish` block made, or that came from outside, is somebody's own CloudEvent. It goes out as that: id,
-type, subject and body are its own, and from outside also source and time. `playhead-event` says which event of the log
-it is.
+type, subject and body are its own. Of one from outside every attribute is its author's and none is ours, as whoever
+passes a CloudEvent on has to leave it: a consumer that sends it back to us sends the same event. `playhead-event` says
+which event of the log it is, and where it stands are `playhead-position`, `playhead-stream` and `playhead-version`.
 
 A batch is what JetStream calls an atomic publish (ADR-50): all of its messages are stored or none, and its first names
 the sequence that the stream must be at.
@@ -19,14 +22,18 @@ import re
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import structs
 
 from playhead_contracts import subjects
 from playhead_contracts.events import EventPublished, EventReceived
-from playhead_contracts.ids import EVENT_TYPE_PATTERN, TenantId, WorkflowId
+from playhead_contracts.ids import CONTRACT_BASE, EVENT_TYPE_PATTERN, TenantId, WorkflowId, event_schema
 from playhead_eventlog import RawEvent
 
 TYPE_PREFIX = "dev.playhead."
 POSITION_HEADER = "playhead-position"
+PREVIOUS_HEADER = "playhead-previous"
+"""The position of the tenant's event before this one, 0 if it is the first: who has not had it has missed something.
+Positions themselves prove nothing, for they have holes, and those between belong to other tenants."""
 EVENT_HEADER = "playhead-event"
 """The id of the event in our log, where `ce-id` is somebody's own."""
 ID_HEADER = "ce-id"
@@ -42,6 +49,9 @@ _VERSION_DIGITS = 10
 
 _NOT_PLAIN = re.compile(r"[^\x21\x23\x24\x26-\x7e]")
 _TYPE = re.compile(EVENT_TYPE_PATTERN)
+_EXTENSION = re.compile(r"[a-z0-9]{1,64}")
+_CORE = frozenset(("id", "source", "specversion", "type", "subject", "time", "data"))
+"""Names that no further attribute of somebody's own event may have."""
 
 
 class BusMessage(msgspec.Struct, frozen=True, gc=False):
@@ -52,6 +62,11 @@ class BusMessage(msgspec.Struct, frozen=True, gc=False):
     subject: str
     headers: str
     body: bytes
+    tenant: TenantId
+
+    def after(self, previous: int) -> "BusMessage":
+        """With the position of the tenant's event before it."""
+        return structs.replace(self, headers=f"{self.headers}{PREVIOUS_HEADER}: {previous}\r\n")
 
 
 class _Meta(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +75,7 @@ class _Meta(msgspec.Struct, frozen=True, gc=False):
     id: str
     tenant: TenantId
     recorded_at: str
+    schema_version: int = 1
     workflow_id: WorkflowId | None = None
     correlation_id: str | None = None
     causation_id: str | None = None
@@ -75,6 +91,7 @@ class _OwnEvent(msgspec.Struct, frozen=True, gc=False):
     source: str | None = None
     subject: str | None = None
     time: str | None = None
+    attributes: dict[str, str | int | bool] = {}
 
 
 _meta_decoder = msgspec.json.Decoder(_Meta)
@@ -88,7 +105,7 @@ def bus_message(raw: RawEvent, max_payload: int) -> BusMessage:
     """
     meta = _meta_decoder.decode(raw.meta)
     stream_id = _encoded(raw.stream_id)
-    workflow_id = meta.workflow_id or WorkflowId(raw.stream_id.split(":")[-1])
+    workflow_id = meta.workflow_id or _in_place_of_workflow(raw.stream_id)
     told = _own_event(raw, meta, workflow_id, stream_id)
     if told is None:
         subject, body = subjects.event(meta.tenant, workflow_id, raw.type), raw.data
@@ -99,29 +116,40 @@ def bus_message(raw: RawEvent, max_payload: int) -> BusMessage:
             f"ce-type: {TYPE_PREFIX}{raw.type}\r\n"
             f"ce-time: {meta.recorded_at}\r\n"
             "ce-datacontenttype: application/json\r\n"
+            f"ce-dataschema: {CONTRACT_BASE}{event_schema(raw.type, meta.schema_version)}\r\n"
             f"ce-subject: {stream_id}\r\n"
         )
         if blobs := raw.blobs:
             attributes += f"{BLOBS_HEADER}: {', '.join(reference.digest for reference in blobs.values())}\r\n"
+        attributes += _extensions(raw, meta, stream_id)
     else:
         subject, attributes, body = told
+        if raw.type == _PUBLISHED:
+            attributes += _extensions(raw, meta, stream_id)
     headers = (
         f"{attributes}"
-        f"ce-partitionkey: {stream_id}\r\n"
-        f"ce-sequence: {raw.version:0{_VERSION_DIGITS}}\r\n"
         f"{POSITION_HEADER}: {raw.position}\r\n"
+        f"playhead-stream: {stream_id}\r\n"
         f"playhead-version: {raw.version}\r\n"
     )
-    if meta.correlation_id:
-        headers += f"ce-correlationid: {_encoded(meta.correlation_id)}\r\n"
-    if meta.causation_id:
-        headers += f"ce-causationid: {_encoded(meta.causation_id)}\r\n"
     if meta.traceparent:
         headers += f"traceparent: {_encoded(meta.traceparent)}\r\n"
     if len(headers) + _BATCH_HEADERS_SIZE + len(body) > max_payload:
         headers += f"{DATAREF_HEADER}: {stream_id}@{raw.version}\r\n"
         body = b""
-    return BusMessage(raw.position, meta.id, subject, headers, body)
+    return BusMessage(raw.position, meta.id, subject, headers, body, meta.tenant)
+
+
+def _extensions(raw: RawEvent, meta: _Meta, stream_id: str) -> str:
+    """The attributes that CloudEvents calls extensions, as header lines."""
+    lines = f"ce-partitionkey: {stream_id}\r\nce-sequence: {raw.version:0{_VERSION_DIGITS}}\r\n"
+    if meta.correlation_id:
+        lines += f"ce-correlationid: {_encoded(meta.correlation_id)}\r\n"
+    if meta.causation_id:
+        lines += f"ce-causationid: {_encoded(meta.causation_id)}\r\n"
+    if meta.traceparent:
+        lines += f"ce-traceparent: {_encoded(meta.traceparent)}\r\n"
+    return lines
 
 
 def _own_event(raw: RawEvent, meta: _Meta, workflow_id: WorkflowId, stream_id: str) -> tuple[str, str, bytes] | None:
@@ -140,15 +168,22 @@ def _own_event(raw: RawEvent, meta: _Meta, workflow_id: WorkflowId, stream_id: s
     else:
         subject = subjects.received(meta.tenant, event.event_type)
     source = _source(meta.tenant, stream_id) if event.source is None else _encoded(event.source)
+    others = {"datacontenttype": "application/json"} | event.attributes
+    if not all(_EXTENSION.fullmatch(name) and name not in _CORE for name in others):
+        return None
     attributes = (
         f"{ID_HEADER}: {_encoded(event.event_id)}\r\n"
         f"ce-source: {source}\r\n"
         "ce-specversion: 1.0\r\n"
         f"ce-type: {event.event_type}\r\n"
-        f"ce-time: {event.time or meta.recorded_at}\r\n"
-        "ce-datacontenttype: application/json\r\n"
         f"{EVENT_HEADER}: {_encoded(meta.id)}\r\n"
     )
+    for name, value in others.items():
+        # Numbers and booleans have the text that they have in JSON (CloudEvents 1.0.2, section 3.1).
+        text = msgspec.json.encode(value).decode() if isinstance(value, bool | int) else value
+        attributes += f"ce-{name}: {_encoded(text)}\r\n"
+    if time := event.time or (meta.recorded_at if raw.type == _PUBLISHED else None):
+        attributes += f"ce-time: {time}\r\n"
     if event.subject is not None:
         attributes += f"ce-subject: {_encoded(event.subject)}\r\n"
     return (subject, attributes, bytes(event.content)) if len(attributes) <= MAX_ATTRIBUTES_BYTES else None
@@ -188,6 +223,13 @@ def atomic_batch(
         parts.append(message.body)
         parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _in_place_of_workflow(stream_id: str) -> WorkflowId:
+    """The token of the subject for an event that belongs to no workflow: the last part of the stream's name."""
+    kind, _, name = stream_id.rpartition(":")
+    # `operations:<tenant>`: the tenant is in the subject already.
+    return WorkflowId(kind if kind == "operations" else name)
 
 
 def _source(tenant: TenantId, stream_id: str) -> str:

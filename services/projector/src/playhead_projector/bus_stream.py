@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from playhead_contracts.errors import Corrupt
-from playhead_contracts.subjects import EVENTS_FILTER, EVENTS_STREAM
+from playhead_contracts.ids import TenantId
+from playhead_contracts.subjects import EVENTS_FILTER, EVENTS_STREAM, events_of_tenant
 from playhead_projector.bus_copy import EVENT_HEADER, ID_HEADER, POSITION_HEADER, BusMessage, atomic_batch
 from playhead_runtime.bus import Bus, BusUnavailable
 from playhead_runtime.ids import new_id
@@ -128,6 +129,26 @@ async def is_untouched(bus: Bus, end: StreamEnd) -> bool:
     return info.state.last_seq == end.sequence and (not is_empty or end.sequence == 0 or _is_aged_out(info))
 
 
+async def last_of_tenant(bus: Bus, tenant: TenantId) -> int | None:
+    """The position of the tenant's newest event in the stream; None when the stream does not tell.
+
+    Raises BusUnavailable.
+    """
+    got = await _get(bus, {"last_by_subj": events_of_tenant(tenant)})
+    position = None if got is None else _headers(got.hdrs).get(POSITION_HEADER)
+    return None if position is None else int(position)
+
+
+async def empty(bus: Bus) -> StreamEnd:
+    """Take everything out of the stream; gives its end then. Raises StreamGone, BusUnavailable."""
+    error = msgspec.json.decode(await bus.api(f"STREAM.PURGE.{EVENTS_STREAM}", b""), type=_Got).error
+    if error is not None:
+        raise _failed(error)
+    info = await _info(bus)
+    assert info.state is not None
+    return StreamEnd(info.state.last_seq, 0)
+
+
 async def put(bus: Bus, messages: Sequence[BusMessage], end: StreamEnd, with_ids: bool) -> StreamEnd:
     """Append a batch to a stream that is at `end`; gives its new end when all of it is stored.
 
@@ -160,9 +181,22 @@ async def put(bus: Bus, messages: Sequence[BusMessage], end: StreamEnd, with_ids
 async def _info(bus: Bus) -> _Info:
     info = msgspec.json.decode(await bus.api(f"STREAM.INFO.{EVENTS_STREAM}", b""), type=_Info)
     if info.error is not None:
-        kind = StreamGone if info.error.err_code == _STREAM_NOT_FOUND else BusUnavailable
-        raise kind(f"{EVENTS_STREAM}: {info.error.description} ({info.error.err_code})")
+        raise _failed(info.error)
     return info
+
+
+def _failed(error: _ApiError) -> BusUnavailable:
+    kind = StreamGone if error.err_code == _STREAM_NOT_FOUND else BusUnavailable
+    return kind(f"{EVENTS_STREAM}: {error.description} ({error.err_code})")
+
+
+async def _get(bus: Bus, query: dict[str, object]) -> _Stored | None:
+    """A message of the stream, if there is one."""
+    body = await bus.api(f"STREAM.MSG.GET.{EVENTS_STREAM}", msgspec.json.encode(query))
+    got = msgspec.json.decode(body, type=_Got)
+    if got.error is not None and got.error.err_code != _NO_MESSAGE:
+        raise _failed(got.error)
+    return got.message
 
 
 def _is_aged_out(info: _Info) -> bool:
@@ -180,18 +214,15 @@ async def _last_copy(bus: Bus, state: _State) -> StreamEnd:
     sequence = state.last_seq
     last: _Stored | None = None
     while sequence >= state.first_seq:
-        body = await bus.api(f"STREAM.MSG.GET.{EVENTS_STREAM}", msgspec.json.encode(query))
-        got = msgspec.json.decode(body, type=_Got)
-        if got.error is not None and got.error.err_code != _NO_MESSAGE:
-            raise BusUnavailable(f"{EVENTS_STREAM}: {got.error.description} ({got.error.err_code})")
-        if got.message is not None:
-            last = last or got.message
-            headers = _headers(got.message.hdrs)
+        found = await _get(bus, query)
+        if found is not None:
+            last = last or found
+            headers = _headers(found.hdrs)
             if POSITION_HEADER in headers:
                 position = int(headers[POSITION_HEADER])
                 event_id = headers.get(EVENT_HEADER) or headers.get(ID_HEADER)
                 return StreamEnd(state.last_seq, position, event_id, last.subject, last.seq)
-            sequence = got.message.seq
+            sequence = found.seq
         sequence -= 1
         query = {"seq": sequence}
     return StreamEnd(state.last_seq, 0)

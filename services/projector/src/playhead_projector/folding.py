@@ -4,6 +4,8 @@ States come from the log alone. Those of executions that are being worked on are
 is not there, or is not at the version that comes before the batch, is folded from its stream, all such streams of a
 batch in one query. So a folding may be handed any batch, in any order; what it keeps only saves reading. An execution
 that pauses or ends is forgotten: while it waits for a person, it costs nothing here.
+
+Sealed values stay sealed: what is folded here is stored, and must be gone when their key is.
 """
 
 from collections import OrderedDict
@@ -13,8 +15,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from playhead_contracts.errors import Corrupt
-from playhead_contracts.events import PAUSE_FACTS, Event
-from playhead_contracts.ids import BlockPath, PauseId, StreamId
+from playhead_contracts.events import PAUSE_FACTS, Event, ExecutionArchived
+from playhead_contracts.ids import BlockPath, ExecutionId, PauseId, StreamId
 from playhead_engine.folding import EXECUTIONS, create, evolve, fold
 from playhead_engine.instances import changed_by
 from playhead_engine.state import BlockState, ExecutionState, ExecutionStatus
@@ -29,13 +31,13 @@ StreamKind = Literal["execution", "workflow"]
 class Streams(Protocol):
     """What a folding needs of an event log."""
 
-    async def load_many(self, until: dict[StreamId, int]) -> dict[StreamId, list[Event]]: ...
+    async def load_many(self, until: dict[StreamId, int], *, opened: bool = ...) -> dict[StreamId, list[Event]]: ...
 
     async def fold(
-        self, stream_id: StreamId, how: Folds[ExecutionState], until: int = ...
+        self, stream_id: StreamId, how: Folds[ExecutionState], until: int = ..., *, opened: bool = ...
     ) -> tuple[ExecutionState | None, StreamHead]: ...
 
-    async def hydrate(self, events: list[Event]) -> list[Event]: ...
+    async def hydrate(self, events: list[Event], *, opened: bool = ...) -> list[Event]: ...
 
 
 class ChangedBlock(msgspec.Struct, frozen=True):
@@ -65,6 +67,8 @@ class Changes(msgspec.Struct, frozen=True):
     """The events of workflow streams, as they are."""
     events: list[Event]
     """Those of executions, as they are, with large values and reused outputs filled in."""
+    archived: list[ExecutionId] = []
+    """Executions that were moved out of the log: whatever tells of one of them goes (see `Store.move`)."""
 
 
 class Folding:
@@ -91,7 +95,8 @@ class Folding:
         `forget`. Raises LogUnavailable.
         """
         wanted = tuple(f"{kind}:" for kind in kinds)
-        events = await self._streams.hydrate([raw.decode() for raw in batch if raw.stream_id.startswith(wanted)])
+        decoded = [raw.decode() for raw in batch if raw.stream_id.startswith(wanted)]
+        events = await self._streams.hydrate(decoded, opened=False)
         of_executions = [event for event in events if event.envelope.stream_id.startswith("execution:")]
         await self._load(of_executions)
         touched: dict[StreamId, Change] = {}
@@ -99,7 +104,7 @@ class Folding:
             self._fold(event, touched)
         self._forget_idle(touched)
         of_workflows = [event for event in events if event.envelope.stream_id.startswith("workflow:")]
-        return Changes(list(touched.values()), of_workflows, of_executions)
+        return Changes(list(touched.values()), of_workflows, of_executions, _archived(batch))
 
     async def _load(self, events: list[Event]) -> None:
         first: dict[StreamId, int] = {}
@@ -115,10 +120,13 @@ class Folding:
         if not before:
             return
         long = {stream: version for stream, version in before.items() if self._from_snapshots and version > EVERY}
-        found = {stream: (await self._streams.fold(stream, EXECUTIONS, version))[0] for stream, version in long.items()}
+        found: dict[StreamId, ExecutionState | None] = {}
+        for stream, version in long.items():
+            found[stream], _ = await self._streams.fold(stream, EXECUTIONS, version, opened=False)
         short = {stream: version for stream, version in before.items() if stream not in long}
         if short:
-            found |= {stream: fold(history) for stream, history in (await self._streams.load_many(short)).items()}
+            histories = await self._streams.load_many(short, opened=False)
+            found |= {stream: fold(history) for stream, history in histories.items()}
         for stream_id, state in found.items():
             if state is None or state.version != before[stream_id]:
                 raise Corrupt(f"{stream_id} does not hold its events up to version {before[stream_id]}")
@@ -151,6 +159,11 @@ class Folding:
                 self._states.move_to_end(stream_id)
         while len(self._states) > self._keep:
             self._states.popitem(last=False)
+
+
+def _archived(batch: Sequence[RawEvent]) -> list[ExecutionId]:
+    told = [raw.decode().data for raw in batch if raw.type == ExecutionArchived.type_name()]
+    return [each for data in told if isinstance(data, ExecutionArchived) for each in data.executions]
 
 
 def _note(change: Change, path: BlockPath, version: int) -> None:

@@ -26,6 +26,7 @@ import msgspec
 
 from playhead_contracts.errors import Corrupt, Unavailable
 from playhead_eventlog import EventLog, RawEvent, Tail
+from playhead_eventlog.stopping import stop_tasks
 from playhead_projector.batches import Appetite, pause_after
 from playhead_projector.folding import Folding
 from playhead_projector.projections import ALL, Projection
@@ -229,8 +230,7 @@ class Projector:
 
     async def _stop_renewing(self) -> None:
         if self._renewal is not None:
-            self._renewal.cancel()
-            await asyncio.gather(self._renewal, return_exceptions=True)
+            await stop_tasks(self._renewal)
             self._renewal = None
         self._stale.clear()
 
@@ -252,7 +252,7 @@ class Projector:
         changes = await self._folding.changes(batch, {projection.follows for projection in group})
         # All rows are made before the first is written: the states may change under a later batch.
         rows = [(projection, projection.apply(changes)) for projection in group]
-        await store.move(start, batch[-1].position, rows)
+        await store.move(start, batch[-1].position, rows, archived=changes.archived)
         self.snapshotting.note(batch, changes)
 
     async def _isolate(

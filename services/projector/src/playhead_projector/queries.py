@@ -118,6 +118,25 @@ DELETE_WATCHES = (
     "where w.execution_id = gone.execution_id and w.path = gone.path"
 )
 
+# -- what the relay is asked for
+
+CREATE_RELAY_REQUESTS = (
+    "create table if not exists read.relay_requests (id bigint generated always as identity primary key, "
+    "from_position bigint not null, asked_at timestamptz not null default clock_timestamp(), begun_at timestamptz)"
+)
+
+ASK_RELAY = "insert into read.relay_requests (from_position) values (%s) returning id"
+
+OPEN_RELAY_REQUEST = "select id, from_position from read.relay_requests where begun_at is null order by id desc limit 1"
+
+RELAY_BEGUN = "update read.relay_requests set begun_at = clock_timestamp() where id <= %s and begun_at is null"
+
+HAS_RELAY_BEGUN = "select begun_at is not null from read.relay_requests where id = %s"
+
+IS_LOCKED = "select 1 from pg_locks where locktype = 'advisory' and objid = %s and database = " + (
+    "(select oid from pg_database where datname = current_database()) and granted"
+)
+
 # -- sets of read models beside the live one
 
 BEGIN_BUILDING = "select read.begin_building()"
@@ -151,6 +170,13 @@ TABLES = (
     "where n.nspname = %s and c.relkind = 'r' order by c.relname"
 )
 """The tables of a schema, with their columns and the columns of their primary keys, each in order."""
+
+
+def forget(table: Table, schema: str, kind: LiteralString) -> Composed:
+    """The rows of some executions. `kind` is that of the column."""
+    return SQL("delete from {} where execution_id = any(%s::text[]::{})").format(
+        Identifier(schema, table.name), SQL(_array_type(kind.split()[0]))
+    )
 
 
 def full_name(table: Table, schema: str) -> str:

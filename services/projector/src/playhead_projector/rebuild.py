@@ -196,7 +196,10 @@ async def renew(event_log: EventLog, url: str, projections: Sequence[Projection]
 async def working(settings: Settings) -> AsyncGenerator[tuple[EventLog, Store]]:
     """The log, and a store that holds the lock of rebuilds. Raises AnotherRebuild, NotMigrated, LogUnavailable."""
     try:
-        async with open_log(settings.database_url, readers=1) as event_log, open_store(settings.database_url) as store:
+        async with (
+            open_log(settings.database_url, readers=1, archive_url=settings.archive_url) as event_log,
+            open_store(settings.database_url) as store,
+        ):
             if not await store.try_lock(REBUILD_LOCK):
                 raise AnotherRebuild
             yield event_log, store

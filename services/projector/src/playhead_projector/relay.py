@@ -7,6 +7,14 @@ the stream is known to end. Whatever goes wrong, the answer is the same: look at
 One relay runs, the holder of an advisory lock of the database. The lock saves two relays from working against each
 other; it is not what keeps them from writing twice.
 
+Each copy names the position of its tenant's event before it, so that a consumer can tell that it missed one. The relay
+remembers them while it runs; after a start it asks the stream, and the log only for a tenant that the stream does not
+know.
+
+An operator may ask for the copy from some position on (`playhead relay --from`). The request stands in the database
+until the first batch from there is stored: whoever relays empties the stream and begins there, and does so again if it
+was killed before. After that the stream itself says how far it is, as always.
+
 The position is also noted in the read models' checkpoints, about once a second and always late: for operators, and for
 the one case in which the stream cannot tell, because all of it has grown too old.
 """
@@ -19,10 +27,21 @@ import psycopg
 
 from playhead_contracts.errors import Corrupt, Unavailable
 from playhead_contracts.events import decode_envelope
+from playhead_contracts.ids import TenantId
 from playhead_eventlog import EventLog, RawEvent, Tail
 from playhead_projector.batches import Appetite, pause_after
 from playhead_projector.bus_copy import BusMessage, bus_message
-from playhead_projector.bus_stream import IdsStillKnown, StreamEnd, StreamGone, StreamMoved, find_end, is_untouched, put
+from playhead_projector.bus_stream import (
+    IdsStillKnown,
+    StreamEnd,
+    StreamGone,
+    StreamMoved,
+    empty,
+    find_end,
+    is_untouched,
+    last_of_tenant,
+    put,
+)
 from playhead_projector.store import RELAY_LOCK, Store, open_store
 from playhead_runtime.bus import Bus
 
@@ -68,6 +87,10 @@ class Relay:
         self._noted_at = 0.0
         self._waits_for: str | None = None
         self._trouble: str | None = None
+        self._last: dict[TenantId, int] = {}
+        """The position of each tenant's newest event on the bus, of those that are known."""
+        self._knows_all = False
+        self._request: int | None = None
         self.is_writer = False
         self.position = 0
         """Up to where the log is known to be on the bus."""
@@ -107,7 +130,7 @@ class Relay:
         self.is_writer = True
 
     async def _follow(self, store: Store) -> None:
-        await store.create_checkpoints()
+        await store.create_relay_requests()
         end = await self._start(store)
         while True:
             limit = self._appetite.limit
@@ -115,30 +138,51 @@ class Relay:
             if batch:
                 try:
                     end = await self._copy(batch, end)
+                    if self._request is not None:
+                        await store.relay_begun(self._request, NAME, self.position)
+                        self._request = None
                 except StreamMoved:
                     end = await self._start(store)
                     continue
             elif not await is_untouched(self._bus, end):
                 end = await self._start(store)
             self._trouble = self._waits_for = None
-            await self._note(store)
+            if await self._note(store) and await store.open_relay_request() is not None:
+                end = await self._start(store)
+                continue
             await asyncio.sleep(pause_after(len(batch), limit))
 
     async def _start(self, store: Store) -> StreamEnd:
-        """Find out where to go on, making the stream if there is none."""
+        """Find out where to go on, making the stream if there is none; or begin where it was asked to."""
+        asked = await store.open_relay_request()
+        look = find_end if asked is None else empty
         try:
-            end = await find_end(self._bus)
+            end = await look(self._bus)
         except StreamGone:
             await self._provision()
-            end = await find_end(self._bus)
+            end = await look(self._bus)
         position = end.position
-        if position is None:
+        self._request = None
+        if asked is not None:
+            self._request, position = asked[0], asked[1] - 1
+        elif position is None:
             position = await store.position(NAME)
         elif position > 0:
             await self._check_origin(end, position)
         self.position = position
-        log.info("relay goes on", extra={"position": position, "sequence": end.sequence})
+        self._last.clear()
+        self._knows_all = position == 0
+        log.info("relay goes on", extra={"position": position, "sequence": end.sequence, "request": self._request})
         return end
+
+    async def _previous(self, tenant: TenantId, position: int) -> int:
+        """The position of a tenant's event before this one."""
+        if tenant in self._last:
+            return self._last[tenant]
+        if self._knows_all:
+            return 0
+        found = await last_of_tenant(self._bus, tenant)
+        return await self._log.previous(tenant, position) if found is None else found
 
     async def _check_origin(self, end: StreamEnd, position: int) -> None:
         found = await self._log.read_log(position - 1, 1)
@@ -151,6 +195,8 @@ class Relay:
         size_bytes = 0
         for raw in batch:
             message = bus_message(raw, self._bus.max_payload)
+            message = message.after(await self._previous(message.tenant, message.position))
+            self._last[message.tenant] = message.position
             if messages and size_bytes + len(message.body) > MAX_BATCH_BYTES:
                 end = await self._put(messages, end)
                 messages, size_bytes = [], 0
@@ -167,8 +213,11 @@ class Relay:
         self.position = messages[-1].position
         return end
 
-    async def _note(self, store: Store) -> None:
+    async def _note(self, store: Store) -> bool:
+        """Note the position, if it is time to; says whether it was."""
         now = asyncio.get_running_loop().time()
-        if now - self._noted_at >= NOTE_SECONDS:
-            await store.note(NAME, self.position)
-            self._noted_at = now
+        if now - self._noted_at < NOTE_SECONDS:
+            return False
+        await store.note(NAME, self.position)
+        self._noted_at = now
+        return True

@@ -38,6 +38,8 @@ class Snapshotting:
     def note(self, batch: Sequence[RawEvent], changes: Changes) -> None:
         """Take the states to which a batch led, where enough events have come since the newest snapshot."""
         due = {execution_stream(change.state.execution_id): change.state for change in changes.executions}
+        # What is folded here is sealed, and whoever begins from a snapshot needs it open.
+        due = {stream: state for stream, state in due.items() if state.personal is None}
         due = {stream: state for stream, state in due.items() if state.version - self._newest.get(stream, 0) >= EVERY}
         if not due:
             return

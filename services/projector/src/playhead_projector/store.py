@@ -21,6 +21,7 @@ from psycopg.rows import TupleRow
 from psycopg.sql import Composed
 
 from playhead_contracts.errors import Conflict, PlayheadError, Unavailable
+from playhead_contracts.ids import ExecutionId
 from playhead_projector import queries
 from playhead_projector.projections import Projection
 from playhead_projector.queries import BUILDING, LIVE
@@ -129,8 +130,13 @@ class Store:
         names = None if projections is None else {projection.name for projection in projections}
         return {row[0]: Checkpoint(*row[1:]) for row in rows if names is None or row[0] in names}
 
-    async def move(self, start: int, end: int, rows: Rows, schema: str = LIVE) -> None:
+    async def move(
+        self, start: int, end: int, rows: Rows, schema: str = LIVE, archived: Sequence[ExecutionId] = ()
+    ) -> None:
         """Write the rows of a batch and move its projections from `start` to `end`, in one transaction.
+
+        Rows of executions that were `archived` go, of every table that follows executions and says which one a row is
+        of: the log does not hold them any more, so a table that is built anew has none of them either.
 
         Raises CheckpointMoved, and then nothing was written.
         """
@@ -141,6 +147,7 @@ class Store:
                 names = ", ".join(projection.name for projection in projections)
                 raise CheckpointMoved(f"one of {names} is not at {start} any more")
             await self._write(rows, schema)
+            await self._forget(projections, schema, archived)
             await self._run(queries.move_checkpoints(schema), (end, [projection.name for projection in projections]))
 
     async def position(self, name: str) -> int:
@@ -150,6 +157,36 @@ class Store:
 
     async def note(self, name: str, position: int) -> None:
         await self._run(queries.WRITE_POSITION, (name, position))
+
+    # -- what the relay is asked for
+
+    async def create_relay_requests(self) -> None:
+        """Make the table of requests, and that of checkpoints, if they are not there."""
+        async with self._connection.transaction():
+            await self._create_checkpoints()
+            await self._run(queries.CREATE_RELAY_REQUESTS)
+
+    async def ask_relay(self, position: int) -> int:
+        """Have the bus copy begin again at a position; gives the number of the request."""
+        return int((await self.fetch(queries.ASK_RELAY, (position,)))[0][0])
+
+    async def open_relay_request(self) -> tuple[int, int] | None:
+        """The newest request that was not begun: its number, and the position."""
+        rows = await self.fetch(queries.OPEN_RELAY_REQUEST, ())
+        return (int(rows[0][0]), int(rows[0][1])) if rows else None
+
+    async def relay_begun(self, request: int, name: str, position: int) -> None:
+        """This request, and those before it, are done; and how far the relay is. One transaction."""
+        async with self._connection.transaction():
+            await self._run(queries.RELAY_BEGUN, (request,))
+            await self.note(name, position)
+
+    async def has_relay_begun(self, request: int) -> bool:
+        return bool((await self.fetch(queries.HAS_RELAY_BEGUN, (request,)))[0][0])
+
+    async def is_locked(self, lock: int) -> bool:
+        """Whether somebody has a lock."""
+        return bool(await self.fetch(queries.IS_LOCKED, (lock,)))
 
     # -- what the courier keeps
 
@@ -307,6 +344,12 @@ class Store:
             if table_rows:
                 columns = [list(column) for column in zip(*table_rows, strict=True)]
                 await self._run(self._upsert(projection.table, schema), columns)
+
+    async def _forget(self, projections: Iterable[Projection], schema: str, archived: Sequence[ExecutionId]) -> None:
+        for projection in projections if archived else ():
+            kind = projection.table.columns.get("execution_id")
+            if projection.follows == "execution" and kind is not None:
+                await self._run(queries.forget(projection.table, schema, kind), (list(archived),))
 
     def _upsert(self, table: Table, schema: str) -> str:
         statement = self._upserts.get((table.name, schema))

@@ -12,7 +12,9 @@ from playhead_contracts.workflow import WorkflowDocument
 from playhead_engine.documents.flow import cycle_faults, edge_faults, id_faults, text_faults, variable_faults, warnings
 from playhead_engine.documents.outline import Outline
 from playhead_engine.documents.people import pause_faults
+from playhead_engine.documents.personal import open_faults, personal_faults
 from playhead_engine.documents.structure import build, schema_faults
+from playhead_engine.graph import build_graph
 from playhead_engine.limits import DEFAULT_LIMITS, Limits
 from playhead_engine.traits import BUILTIN_TRAITS, BlockTraits
 
@@ -41,6 +43,8 @@ def check(raw: Mapping[str, Json], custom: Mapping[str, BlockTraits] = {}, limit
     document, structure = build(outline, traits)
     found = chain(structure, _faults(outline, traits))
     faults = tuple(islice(found, MAX_FAULTS))
+    if not faults and document is not None and document.personal is not None:
+        faults = tuple(open_faults(build_graph(document, custom, limits)))
     return Checked(None if faults else document, faults, tuple(islice(warnings(outline), MAX_FAULTS)))
 
 
@@ -79,3 +83,4 @@ def _faults(outline: Outline, traits: Mapping[str, BlockTraits]) -> Iterator[Fau
     yield from text_faults(outline)
     yield from variable_faults(outline)
     yield from pause_faults(outline)
+    yield from personal_faults(outline)

@@ -45,7 +45,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def build(outline: Outline, traits: Mapping[str, BlockTraits]) -> tuple[WorkflowDocument | None, tuple[Fault, ...]]:
     """The document with every fault of its structure; None if there is one."""
     blocks, faults = _built_blocks(outline.raw, (), traits)
-    document, found = _built(WorkflowDocument, {**outline.raw, "blocks": blocks}, ())
+    document, found = built_as(WorkflowDocument, {**outline.raw, "blocks": blocks}, ())
     faults += _news(found, outline.raw, ())
     return (None if faults else document), tuple(faults)
 
@@ -67,10 +67,10 @@ def _built_blocks(
         if issubclass(model, ContainerBlock):
             inner, found = _built_blocks(mapping(block), at, traits)
             faults += found
-            built, found = _built(model, {**mapping(block), "blocks": inner}, at)
+            built, found = built_as(model, {**mapping(block), "blocks": inner}, at)
             found = _news(found, mapping(block), at)
         else:
-            built, found = _built(model, block, at)
+            built, found = built_as(model, block, at)
         faults += found
         if built is not None:
             blocks[block_id] = built
@@ -168,7 +168,8 @@ def _model_of(
 _Built = TypeVar("_Built", bound=BaseModel)
 
 
-def _built(model: type[_Built], value: Json, place: Place) -> tuple[_Built | None, tuple[Fault, ...]]:
+def built_as(model: type[_Built], value: Json, place: Place) -> tuple[_Built | None, tuple[Fault, ...]]:
+    """What is written at a place, as a model; or None, and every fault that the model finds."""
     try:
         return model.model_validate(value), ()
     except ValidationError as exc:

@@ -218,8 +218,10 @@ def create(event: Event) -> ExecutionState:
         parent=data.parent,
         depth=data.depth,
         started_by=data.started_by,
+        traceparent=envelope.traceparent,
         cutoff=data.cutoff,
         child_forks=data.child_forks,
+        personal=data.personal,
         counts=Counts(),
     )
 

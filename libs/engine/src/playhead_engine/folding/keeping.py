@@ -10,7 +10,7 @@ from playhead_contracts.ids import BlockPath, StreamId, execution_stream
 from playhead_engine.folding.fold import create, evolve
 from playhead_engine.state import ExecutionState
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raise it whenever a state comes to look or to mean something else: snapshots made before are then of no use.
 
 That is so for a new member of `ExecutionState`, or of what is in it, and for a rule of `evolve` that gives another

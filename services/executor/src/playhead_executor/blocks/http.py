@@ -36,6 +36,8 @@ from playhead_executor.blocks.contract import CUT, BlockCall, BlockFailure, Outc
 from playhead_executor.blocks.json_values import NotJson, parse_json
 from playhead_runtime.addresses import AddressRefused, AllowedAddresses, guarded_transport
 from playhead_runtime.retry_after import retry_after_seconds
+from playhead_runtime.spans import http_answered, http_call
+from playhead_runtime.tracing import current_traceparent
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 """Where the operator says nothing else."""
@@ -50,6 +52,8 @@ _RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _TEXTUAL = frozenset({_FORM, "application/xml", "application/javascript", "application/x-ndjson"})
+
+_PORTS = {"http": 80, "https": 443}
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way of saying: with a gzip header
 _GZIP_NAMES = ("gzip", "x-gzip")
@@ -92,8 +96,11 @@ class HttpRunner:
         timeout_seconds = _timeout_seconds(call)
         host = request.url.host
         try:
-            async with asyncio.timeout(timeout_seconds):
-                return Outcome(await self._exchange(request, most))
+            with http_call(request.method, host, request.url.port or _PORTS[request.url.scheme]):
+                if (traceparent := current_traceparent()) is not None:
+                    request.headers.setdefault("traceparent", traceparent)
+                async with asyncio.timeout(timeout_seconds):
+                    return Outcome(await self._exchange(request, most))
         except TimeoutError as error:
             message = f"{host} had not answered in full after {timeout_seconds:g} s"
             raise _failure("timeout", message, retryable=True) from error
@@ -108,6 +115,7 @@ class HttpRunner:
     async def _exchange(self, request: httpx.Request, most: int) -> Json:
         response = await self._transport.handle_async_request(request)
         response.request = request
+        http_answered(response.status_code)
         try:
             if response.status_code >= 400:
                 raise await _status_failure(response)

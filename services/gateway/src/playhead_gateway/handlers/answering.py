@@ -15,6 +15,7 @@ from playhead_contracts.errors import Fault, PlayheadError
 from playhead_contracts.events import Actor, Expiry, Json, PauseAction, Quorum
 from playhead_contracts.ids import BlockPath, ExecutionId, PauseId
 from playhead_contracts.pointers import pointer
+from playhead_contracts.requests import ResumeBody
 from playhead_engine.pauses import asked_now
 from playhead_engine.pauses.answering import actions_of
 from playhead_engine.state import Delegation, ExecutionState, PauseState, Vote
@@ -34,6 +35,9 @@ from playhead_gateway.preferences import manner_wanted
 from playhead_gateway.problems import ExecutionUnknown, InvalidRequest, PassedOn, PauseUnknown, is_uuid, tell
 from playhead_gateway.services import Services
 from playhead_runtime.bus import NoAnswer
+from playhead_runtime.ids import new_id
+from playhead_runtime.spans import about, publishing
+from playhead_runtime.tracing import current_traceparent
 
 _ASK_AGAIN_SECONDS = 3.0
 _ASK_SECONDS = 7.0
@@ -115,6 +119,15 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     action: str | None
     missing: int
     links: dict[str, str]
+
+
+class Given(msgspec.Struct, frozen=True):
+    """An answer that stands: the execution as it was right before it was given, and `after` which version it counts."""
+
+    state: ExecutionState
+    pause_id: PauseId
+    answered: PauseAnswered
+    after: int
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,34 +230,41 @@ async def resume(
         raise ExecutionUnknown(execution_id)
     # Listen before looking and asking: what comes of it cannot be missed then, and need not be read again.
     async with services.follows.open(caller.tenant, ExecutionId(execution_id.lower())) as follow:
-        state = await _state_with(services, caller, execution_id, pause_id)
-        key = asked.idempotency_key
-        question = msgspec.structs.replace(
-            question_of(caller, state, pause_id, order.input),
-            action=order.action,
-            comment=order.comment,
-            digest=order.digest,
-            key=None if key is None else "sha256:" + sha256(key.encode()).hexdigest(),
-        )
-        answered = await ask(services, question)
-        after = state.pauses[question.pause_id].resolved_version or answered.version
-        taken = _taken(question.pause_id, answered)
+        given = await give_answer(services, caller, execution_id, pause_id, order, asked.idempotency_key)
+        state = given.state
         manner = manner_wanted(order.mode, asked.headers, state.mode)
         match manner.mode:
             case "stream":
                 return StreamReply(
-                    event_stream(services, state.tenant, state.execution_id, after - 1, ends_at_pause=True)
+                    event_stream(services, state.tenant, state.execution_id, given.after - 1, ends_at_pause=True)
                 )
             case "async":
-                reply = _answered(state, question.pause_id, answered)
-            case "sync" if answered.missing or rests(state, after):
-                reply = _with_answer(Reply(body=await result_with_plan(services, state)), taken)
+                reply = answer_recorded(given)
+            case "sync" if given.answered.missing or rests(state, given.after):
+                reply = with_answer(Reply(body=await result_with_plan(services, state)), given)
             case "sync":
                 reply = await result_when_it_rests(
-                    services, follow, state, after=after, is_caught_up=True, manner=manner
+                    services, follow, state, after=given.after, is_caught_up=True, manner=manner
                 )
-                reply = _with_answer(reply, taken)
+                reply = with_answer(reply, given)
         return msgspec.structs.replace(reply, preference_applied=manner.applied)
+
+
+async def give_answer(
+    services: Services, caller: Caller, execution_id: str, pause_id: str, order: ResumeBody, key: str | None
+) -> Given:
+    """Have an answer recorded, or find that it was before. Raises as `resume`."""
+    state = await _state_with(services, caller, execution_id, pause_id)
+    question = msgspec.structs.replace(
+        question_of(caller, state, pause_id, order.input),
+        action=order.action,
+        comment=order.comment,
+        digest=order.digest,
+        key=None if key is None else "sha256:" + sha256(key.encode()).hexdigest(),
+    )
+    answered = await ask(services, question)
+    after = state.pauses[question.pause_id].resolved_version or answered.version
+    return Given(state, question.pause_id, answered, after)
 
 
 async def extend(services: Services, caller: Caller, execution_id: str, pause_id: str, order: ExtendPause) -> Reply:
@@ -301,6 +321,7 @@ def question_of(caller: Caller, state: ExecutionState, pause_id: str, answer: di
         actor=caller.actor,
         groups=tuple(sorted(caller.groups)),
         scopes=tuple(sorted(caller.scopes)),
+        anonymous=caller.anonymous,
     )
 
 
@@ -315,13 +336,16 @@ async def _change(services: Services, subject: str, command: commands.ExtendPaus
     return Reply(body=Changed(pause_id=command.pause_id, version=reply.version, repeated=reply.repeated))
 
 
-async def _requested(services: Services, subject: str, command: msgspec.Struct) -> bytes:
-    request = msgspec.json.encode(command)
-    try:
-        reply = await services.bus.request(subject, request, timeout_seconds=_ASK_AGAIN_SECONDS)
-    except NoAnswer:
-        # Whoever had it may be gone. What holds already is told as that, so it can be asked again.
-        reply = await services.bus.request(subject, request, timeout_seconds=_ASK_SECONDS)
+async def _requested(
+    services: Services, subject: str, command: AnswerPause | commands.ExtendPause | commands.DelegatePause
+) -> bytes:
+    with publishing(subject, new_id(), command.execution_id):
+        request = msgspec.json.encode(msgspec.structs.replace(command, traceparent=current_traceparent()))
+        try:
+            reply = await services.bus.request(subject, request, timeout_seconds=_ASK_AGAIN_SECONDS)
+        except NoAnswer:
+            # Whoever had it may be gone. What holds already is told as that, so it can be asked again.
+            reply = await services.bus.request(subject, request, timeout_seconds=_ASK_SECONDS)
     if "problem" in msgspec.json.decode(reply, type=dict[str, msgspec.Raw]):
         raise PassedOn(msgspec.json.decode(reply, type=Rejected))
     return reply
@@ -331,6 +355,7 @@ async def _state_with(services: Services, caller: Caller, execution_id: str, pau
     state = (await load_execution(services, caller, execution_id)).state
     if PauseId(pause_id.lower()) not in state.pauses:
         raise PauseUnknown(pause_id)
+    about(state)
     return state
 
 
@@ -349,9 +374,10 @@ def _end_of(order: ExtendPause, now: datetime) -> datetime:
         raise InvalidRequest("that is no duration", errors=[Fault(pointer("expires_in"), str(exc))]) from exc
 
 
-def _taken(pause_id: str, answered: PauseAnswered) -> AnswerTaken:
+def _taken(given: Given) -> AnswerTaken:
+    answered = given.answered
     return AnswerTaken(
-        pause_id=pause_id,
+        pause_id=given.pause_id,
         repeated=answered.repeated,
         answered_by=answered.answered_by,
         answered_at=answered.answered_at,
@@ -360,17 +386,19 @@ def _taken(pause_id: str, answered: PauseAnswered) -> AnswerTaken:
     )
 
 
-def _with_answer(reply: Reply, taken: AnswerTaken) -> Reply:
+def with_answer(reply: Reply, given: Given) -> Reply:
     """The same reply, which also says what became of the answer."""
     body = msgspec.to_builtins(reply.body, builtin_types=(datetime,))
-    return msgspec.structs.replace(reply, body={**body, "resumed": taken})
+    return msgspec.structs.replace(reply, body={**body, "resumed": _taken(given)})
 
 
-def _answered(state: ExecutionState, pause_id: PauseId, answered: PauseAnswered) -> Reply:
+def answer_recorded(given: Given) -> Reply:
+    """202 for an answer that is recorded, 200 if it was before."""
+    state, answered = given.state, given.answered
     links = links_of(state.execution_id)
     body = Answered(
         execution_id=state.execution_id,
-        pause_id=pause_id,
+        pause_id=given.pause_id,
         status=str(state.status) if answered.repeated or answered.missing else "queued",
         repeated=answered.repeated,
         answered_by=answered.answered_by,

@@ -12,6 +12,7 @@ from playhead_engine.instances import Instance, Instances
 from playhead_engine.state import ExecutionState
 from playhead_gateway.access import Caller
 from playhead_gateway.handlers.loading import check_execution, definition_of, pages_of
+from playhead_gateway.handlers.privacy import opened_rows
 from playhead_gateway.paging import Page, page_of, read_number
 from playhead_gateway.problems import BadRequest
 from playhead_gateway.read_models import InstanceRow, ReadModelsUnavailable
@@ -56,12 +57,15 @@ async def _from_read_model(
     services: Services, began: ExecutionState, under: str | None, after: int, limit: int
 ) -> list[InstanceRow] | None:
     """None if the execution is short, or the read model is behind."""
-    if not await services.log.read_raw(execution_stream(began.execution_id), _SHORT, 1):
+    stream = execution_stream(began.execution_id)
+    # Of what is in the archive, the read model knows nothing any more.
+    if not await services.log.read_raw(stream, _SHORT, 1) or await services.log.is_archived(stream):
         return None
     position = await services.log.last_position()
     try:
         if await services.read_models.reaches(_PROJECTION, position, _CATCH_UP_SECONDS):
-            return await services.read_models.instances(began.tenant, began.execution_id, under, after, limit)
+            rows = await services.read_models.instances(began.tenant, began.execution_id, under, after, limit)
+            return await opened_rows(services, began.tenant, rows, [began.execution_id] * len(rows))
     except ReadModelsUnavailable:
         pass  # the log has everything, too
     return None

@@ -6,8 +6,7 @@ import msgspec
 
 from playhead_contracts.ids import execution_stream
 from playhead_gateway.access import Caller
-from playhead_gateway.handlers.loading import check_execution
-from playhead_gateway.problems import ExecutionUnknown
+from playhead_gateway.handlers.loading import check_execution, load_execution
 from playhead_gateway.read_models import LineageRow, ReadModelsUnavailable
 from playhead_gateway.services import Services
 
@@ -44,7 +43,7 @@ class LineageNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """The tree that `execution_id` is in."""
+    """The tree that `execution_id` is in, but for what was archived; of an archived one, it and what it comes from."""
 
     execution_id: str
     root: str
@@ -64,8 +63,7 @@ async def show_lineage(services: Services, caller: Caller, execution_id: str) ->
     if newest is None or not await services.read_models.reaches(_PROJECTION, newest.position, _CATCH_UP_SECONDS):
         raise ReadModelsUnavailable("the read model of executions has not seen this one yet")
     rows = await services.read_models.lineage(caller.tenant, began.execution_id, MOST_CHILDREN, MOST_NODES + 1)
-    if not rows:
-        raise ExecutionUnknown(execution_id)
+    rows = rows or await _of_archived(services, caller, began.execution_id)
     nodes = {row.execution_id: _node(row) for row in rows[:MOST_NODES]}
     for node in sorted(nodes.values(), key=lambda node: (node.created_at, node.execution_id)):
         if node.source is not None and node.source.execution_id in nodes:
@@ -78,6 +76,32 @@ async def show_lineage(services: Services, caller: Caller, execution_id: str) ->
         executions=_in_order(nodes, root),
         truncated=len(rows) > MOST_NODES,
     )
+
+
+async def _of_archived(services: Services, caller: Caller, execution_id: str) -> list[LineageRow]:
+    """An execution that read models have forgotten, and those that it was forked from; the root first."""
+    rows: list[LineageRow] = []
+    following: str | None = execution_id
+    while following is not None and len(rows) < MOST_NODES:
+        state = (await load_execution(services, caller, following)).state
+        children = [block.child.execution_id for block in state.blocks.values() if block.child is not None]
+        source = state.source
+        rows.append(
+            LineageRow(
+                execution_id=state.execution_id,
+                workflow_id=state.workflow_id,
+                version=state.workflow_version,
+                status=state.status.value,
+                created_at=state.created_at,
+                source=source and source.execution_id,
+                source_version=source and source.version,
+                from_block=source and source.from_block,
+                parent=state.parent and state.parent.execution_id,
+                children=list(children[:MOST_CHILDREN]),
+            )
+        )
+        following = source and source.execution_id
+    return rows[::-1]
 
 
 def _node(row: LineageRow) -> LineageNode:

@@ -98,7 +98,7 @@ async def result_when_it_rests(
     """
     limit = services.settings.sync_wait_seconds
     facts = follow.facts(state.version, is_caught_up=is_caught_up)
-    resting = asyncio.create_task(_evolve_until_rest(services, facts, state, after), name="sync call")
+    resting = asyncio.create_task(evolve_until(services, facts, state, lambda: rests(state, after)), name="sync call")
     waiting: set[asyncio.Task[None]] = {resting}
     if client is not None:
         waiting.add(asyncio.ensure_future(client.left()))
@@ -126,11 +126,12 @@ async def result_with_plan(services: Services, state: ExecutionState) -> object:
     return with_plan(result_of(state, graph, await asking_children(services, state)), state)
 
 
-async def _evolve_until_rest(
-    services: Services, facts: AsyncGenerator[list[Fact]], state: ExecutionState, after: int
+async def evolve_until(
+    services: Services, facts: AsyncGenerator[list[Fact]], state: ExecutionState, holds: Callable[[], bool]
 ) -> None:
+    """Have a state, which is the caller's to give away, follow the facts until something holds. Raises as `facts`."""
     try:
-        while not rests(state, after):
+        while not holds():
             for event in await _events(services, await anext(facts)):
                 envelope = event.envelope
                 evolve(state, event.data, envelope.version, envelope.recorded_at, envelope.actor)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from playhead_gateway.access import Caller
+from playhead_gateway.handlers.privacy import opened_rows
 from playhead_gateway.paging import Page, page_of, read_name, read_place
 from playhead_gateway.problems import BadRequest, is_uuid
 from playhead_gateway.read_models import (
@@ -36,7 +37,9 @@ async def list_executions(
     before = read_place(cursor)
     await _catch_up(services, "executions")
     rows = await services.read_models.executions(caller.tenant, wanted, before, limit + 1)
-    return page_of(rows, limit, lambda row: (row.created_at, row.execution_id))
+    page = page_of(rows, limit, lambda row: (row.created_at, row.execution_id))
+    of = [row.execution_id for row in page.items]
+    return msgspec.structs.replace(page, items=await opened_rows(services, caller.tenant, page.items, of))
 
 
 class Inbox(msgspec.Struct, frozen=True):
@@ -56,7 +59,8 @@ async def list_pauses(services: Services, caller: Caller, wanted: PauseFilter, c
     rows = await services.read_models.pauses(caller.tenant, wanted, before, limit + 1)
     counts = await services.read_models.count_pauses(caller.tenant, wanted)
     page = page_of(rows, limit, lambda row: (row.requested_at, row.pause_id))
-    return Inbox(page.items, counts, page.next_cursor)
+    of = [row.execution_id for row in page.items]
+    return Inbox(await opened_rows(services, caller.tenant, page.items, of), counts, page.next_cursor)
 
 
 def names_of(caller: Caller) -> list[str]:

@@ -7,9 +7,10 @@ import msgspec
 
 from playhead_contracts import subjects
 from playhead_contracts.commands import Command
-from playhead_contracts.events import Event, EventData, ExecutionPaused, NewEvent
+from playhead_contracts.events import Event, EventData, ExecutionPaused, NewEvent, Personal
 from playhead_contracts.ids import EventId, ExecutionId, PauseId, WorkflowId, execution_stream
 from playhead_engine.folding import EXECUTIONS, create
+from playhead_engine.privacy import seal_of
 from playhead_engine.state import ExecutionState
 from playhead_eventlog import LAST_VERSION, RawEvent, StreamHead
 from playhead_gateway.access import Caller
@@ -18,6 +19,8 @@ from playhead_gateway.problems import ExecutionUnknown, is_uuid
 from playhead_gateway.services import Services
 from playhead_runtime.bus import BusUnavailable
 from playhead_runtime.ids import new_id
+from playhead_runtime.spans import publishing
+from playhead_runtime.tracing import current_traceparent
 
 _SEND_SECONDS = 2.0
 _PAGE = 1000
@@ -152,7 +155,7 @@ def new_events(
     workflow_id: WorkflowId,
     execution_id: ExecutionId,
     facts: Sequence[EventData],
-    traceparent: str | None = None,
+    personal: Personal | None = None,
 ) -> list[NewEvent]:
     """Facts that the caller makes true now."""
     now, actor = services.clock.now(), caller.actor
@@ -165,7 +168,8 @@ def new_events(
             execution_id=execution_id,
             actor=actor,
             recorded_at=now,
-            traceparent=traceparent,
+            traceparent=current_traceparent(),
+            seal=seal_of(personal, fact),
         )
         for fact in facts
     ]
@@ -176,11 +180,13 @@ async def send_command(services: Services, command: Command, *, soon: bool) -> N
 
     `soon`: do not wait until the bus has stored it.
     """
-    subject, body = subjects.command(command.tenant, command.kind()), msgspec.json.encode(command)
-    try:
-        if soon:
-            await services.bus.send_soon(subject, body, command.id)
-        else:
-            await services.bus.send(subject, body, command.id, timeout_seconds=_SEND_SECONDS)
-    except BusUnavailable:
-        pass  # the bus logs its outages itself
+    subject = subjects.execution_command(command.tenant, command.kind())
+    with publishing(subject, command.id, command.execution_id):
+        body = msgspec.json.encode(msgspec.structs.replace(command, traceparent=current_traceparent()))
+        try:
+            if soon:
+                await services.bus.send_soon(subject, body, command.id)
+            else:
+                await services.bus.send(subject, body, command.id, timeout_seconds=_SEND_SECONDS)
+        except BusUnavailable:
+            pass  # the bus logs its outages itself

@@ -30,7 +30,7 @@ from playhead_contracts.events import (
 from playhead_contracts.ids import ExecutionId, execution_stream
 from playhead_engine.graph import Graph
 from playhead_engine.state import BlockStatus, ExecutionState, ExecutionStatus
-from playhead_eventlog import RawEvent, may_refer
+from playhead_eventlog import RawEvent
 from playhead_gateway.chunk_shelf import CHUNK_TYPE, ChunkShelf, read_chunk
 from playhead_gateway.follow import PAUSED_TYPE, TERMINAL_TYPES, Fact
 from playhead_gateway.handlers.loading import children_as_told, definition_of, evolved, state_until
@@ -174,7 +174,7 @@ class Narrator:
         self._remember(fact)
         if fact.version <= self._after:
             return b""  # from beyond the end: it is waited for
-        frame = await self._services.log.whole(fact.frame) if may_refer(fact.frame) else fact.frame
+        frame = await self._services.log.whole(fact.frame, opened=True)
         before = after = b""
         if fact.type.startswith("block."):
             place = _decode_placed(fact.frame).data

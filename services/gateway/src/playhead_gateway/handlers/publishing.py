@@ -62,7 +62,7 @@ class VersionView(msgspec.Struct, frozen=True):
 
 async def publish(services: Services, caller: Caller, body: bytes, content_type: str | None) -> Reply:
     """201 for a new version, 200 if the newest one is this very document. Raises InvalidDocument and TooLarge."""
-    raw = _read(services, body, content_type)
+    raw = read_written(services, body, content_type)
     published, is_new = await services.definitions.publish(caller.tenant, raw, caller.actor)
     workflow_id = str(raw["id"])
     return Reply(
@@ -75,7 +75,7 @@ async def publish(services: Services, caller: Caller, body: bytes, content_type:
 def validate(services: Services, body: bytes, content_type: str | None) -> Verdict:
     """Every fault of a document, at its place. Records nothing. Raises TooLarge."""
     try:
-        raw = _read(services, body, content_type)
+        raw = read_written(services, body, content_type)
     except InvalidDocument as exc:
         return Verdict(False, exc.errors, ())
     checked = documents.check(raw, services.definitions.custom, services.definitions.limits)
@@ -97,7 +97,8 @@ async def show_version(services: Services, caller: Caller, workflow_id: str, ver
     return VersionView(found.workflow_id, found.version, found.digest, found.published_at, found.raw)
 
 
-def _read(services: Services, body: bytes, content_type: str | None) -> dict[str, Json]:
+def read_written(services: Services, body: bytes, content_type: str | None) -> dict[str, Json]:
+    """A document that somebody wrote, in YAML or JSON. Raises UnsupportedMediaType, TooLarge and InvalidDocument."""
     media = _MEDIA.get(media_type(content_type))
     if media is None:
         raise UnsupportedMediaType(

@@ -10,9 +10,11 @@ from playhead_gateway.access import Caller
 from playhead_gateway.bodies import Rerun
 from playhead_gateway.handlers.listening import Reply, StreamReply
 from playhead_gateway.handlers.loading import definition_of, pages_of
+from playhead_gateway.handlers.privacy import check_not_forgotten
 from playhead_gateway.handlers.running import Wanted, run_and_answer
-from playhead_gateway.handlers.starting import Asked, begin, execution_id_for, state_at_version
+from playhead_gateway.handlers.starting import Asked, Begun, begin, execution_id_for, state_at_version
 from playhead_gateway.services import Services
+from playhead_runtime.spans import about
 
 
 class PlanReply(msgspec.Struct, frozen=True):
@@ -33,9 +35,23 @@ class _Fork(msgspec.Struct, frozen=True):
 async def rerun_execution(
     services: Services, caller: Caller, execution_id: str, order: Rerun, asked: Asked
 ) -> Reply | StreamReply:
-    """Run an execution again, as a new one; or only say what that would repeat.
+    """Run an execution again, as a new one, and answer as was asked for; or only say what that would repeat.
 
-    Raises RerunRefused, PlanChanged, VersionUnknown, ExecutionUnknown and what `start_execution` raises.
+    Raises as `admit_rerun`.
+    """
+    begun = await admit_rerun(services, caller, execution_id, order, asked)
+    if isinstance(begun, PlanReply):
+        return Reply(body=begun)
+    wanted = Wanted(asked.manner(order.mode), order.follow, order.cancel_on_disconnect, asked.left)
+    return await run_and_answer(services, caller, begun.state, begun.created, wanted)
+
+
+async def admit_rerun(
+    services: Services, caller: Caller, execution_id: str, order: Rerun, asked: Asked
+) -> Begun | PlanReply:
+    """Put a fork into the log, or find the one that the idempotency key made before; or only the plan of a dry run.
+
+    Raises RerunRefused, PlanChanged, VersionUnknown, ExecutionUnknown and what `admit_start` raises.
     """
     manner = asked.manner(order.mode)
     fork = await _forked(services, caller, execution_id, order, manner.mode)
@@ -45,7 +61,7 @@ async def rerun_execution(
             facts={"plan_digest": fork.plan.digest},
         )
     if order.dry_run:
-        return Reply(body=PlanReply(fork.plan))
+        return PlanReply(fork.plan)
     source = fork.source.state
     fingerprint = None
     if asked.idempotency_key is not None:
@@ -54,13 +70,13 @@ async def rerun_execution(
         fingerprint = sha256(msgspec.json.encode((what, source.execution_id), order="sorted")).hexdigest()
     created = msgspec.structs.replace(fork.created, fingerprint=fingerprint)
     fork_id = execution_id_for(caller, asked, "rerun", source.execution_id)
-    begun = await begin(services, caller, fork_id, [created, *fork.facts], asked, source)
-    wanted = Wanted(manner, order.follow, order.cancel_on_disconnect, asked.left)
-    return await run_and_answer(services, caller, begun.state, begun.created, wanted)
+    return await begin(services, caller, fork_id, [created, *fork.facts], asked, source)
 
 
 async def _forked(services: Services, caller: Caller, execution_id: str, order: Rerun, mode: Mode) -> _Fork:
     source = await state_at_version(services, caller, execution_id, order.at_version)
+    about(source)
+    await check_not_forgotten(services, source.personal)
     before = await definition_of(services, source)
     definition = before
     if order.definition == "latest":

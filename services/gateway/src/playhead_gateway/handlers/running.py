@@ -22,6 +22,7 @@ from playhead_gateway.handlers.listening import (
 from playhead_gateway.handlers.loading import send_command
 from playhead_gateway.preferences import Manner
 from playhead_gateway.services import Services
+from playhead_runtime.spans import about
 
 CLIENT_LEFT = "the client went away"
 """The reason of a cancel that a caller has asked for, should they go away."""
@@ -44,6 +45,7 @@ async def run_and_answer(
 
     `created` is its first event as stored, if that is all there is.
     """
+    about(state)
     manner = wanted.manner
     run = Run(
         id=f"run:{state.execution_id}",

@@ -1,6 +1,5 @@
 """Beginning an execution: admitting it, and putting its first facts into the log."""
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -13,9 +12,11 @@ from playhead_contracts.events import (
     EventData,
     ExecutionCreated,
     Mode,
+    TriggeredBy,
     decode_joined,
 )
 from playhead_contracts.ids import ExecutionId, WorkflowId, execution_stream
+from playhead_contracts.requests import RunBody
 from playhead_engine import admission
 from playhead_engine.folding import fold
 from playhead_engine.state import ExecutionState
@@ -25,41 +26,56 @@ from playhead_gateway.bodies import StartExecution, read_timeout, read_variable_
 from playhead_gateway.definitions import Definition
 from playhead_gateway.handlers.listening import Reply, StreamReply
 from playhead_gateway.handlers.loading import load_execution, new_events
+from playhead_gateway.handlers.privacy import with_personal
 from playhead_gateway.handlers.running import Wanted, run_and_answer
 from playhead_gateway.preferences import Manner, manner_wanted
 from playhead_gateway.problems import ExecutionUnknown, VersionUnknown
 from playhead_gateway.services import Services
 from playhead_runtime.ids import derived_id, new_id
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
 
 class Asked(msgspec.Struct, frozen=True):
     """What came with the request besides its body."""
 
     idempotency_key: str | None = None
-    traceparent: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     """All of them; some may set variables."""
     left: Callable[[], Awaitable[None]] | None = None
     """Returns when whoever asks has gone away; None if that cannot be seen."""
+    usually: Mode = "sync"
+    """The mode, if they do not say."""
+    trigger: TriggeredBy | None = None
 
     def manner(self, mode: Mode | None) -> Manner:
         """How they want to be answered; `mode` is what the body says."""
-        return manner_wanted(mode, dict(self.headers), "sync")
+        return manner_wanted(mode, dict(self.headers), self.usually)
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """An execution that is in the log. `created` is its first event as stored, if that is all there is."""
+    """An execution that is in the log. `created` is its first event as stored, if that is all there is.
+
+    `is_new` is False for one that an idempotency key had made before.
+    """
 
     state: ExecutionState
     created: str | None = None
+    is_new: bool = True
 
 
 async def start_execution(
     services: Services, caller: Caller, workflow_id: str, order: StartExecution, asked: Asked
 ) -> Reply | StreamReply:
-    """Start a workflow. Raises what `admit` refuses, WorkflowUnknown, KeyUsedDifferently, LogUnavailable."""
+    """Start a workflow, and answer as was asked for. Raises as `admit_start`."""
+    begun = await admit_start(services, caller, workflow_id, order, asked)
+    wanted = Wanted(asked.manner(order.mode), order.follow, order.cancel_on_disconnect, asked.left)
+    return await run_and_answer(services, caller, begun.state, begun.created, wanted)
+
+
+async def admit_start(services: Services, caller: Caller, workflow_id: str, order: RunBody, asked: Asked) -> Begun:
+    """Put a new execution into the log, or find the one that the idempotency key made before: by whatever door.
+
+    Raises what `admit` refuses, WorkflowUnknown, KeyUsedDifferently, LogUnavailable.
+    """
     texts = read_variable_headers(asked.headers)
     manner = asked.manner(order.mode)
     request = admission.Request(
@@ -74,7 +90,9 @@ async def start_execution(
     if asked.idempotency_key is not None:
         # Of the texts as they came: what they mean may change with the workflow's next version.
         fingerprint = request.fingerprint(workflow_id, order.version)
-    execution_id = execution_id_for(caller, asked, "start", workflow_id)
+    # A trigger's keys are its own: no client can take one before it.
+    kind = "start" if asked.trigger is None else "trigger"
+    execution_id = execution_id_for(caller, asked, kind, workflow_id)
     try:
         definition = await _wanted(services, caller, workflow_id, order.version)
         variables = typed_variables(texts, definition.document.variables, order.variables)
@@ -88,10 +106,9 @@ async def start_execution(
         if begun is None:
             raise
     else:
-        created = msgspec.structs.replace(created, fingerprint=fingerprint)
+        created = msgspec.structs.replace(created, fingerprint=fingerprint, trigger=asked.trigger)
         begun = await begin(services, caller, execution_id, [created], asked)
-    wanted = Wanted(manner, order.follow, order.cancel_on_disconnect, asked.left)
-    return await run_and_answer(services, caller, begun.state, begun.created, wanted)
+    return begun
 
 
 async def state_at_version(
@@ -132,15 +149,16 @@ async def begin(
     """Record the beginning; the log lets one of several with the same id be first, and the others be it."""
     created = facts[0]
     assert isinstance(created, ExecutionCreated)
-    trace = asked.traceparent if asked.traceparent and _TRACEPARENT.fullmatch(asked.traceparent) else None
-    events = new_events(services, caller, created.workflow_id, execution_id, facts, trace)
+    created = await with_personal(services, caller.tenant, created, source)
+    facts = [created, *facts[1:]]
+    events = new_events(services, caller, created.workflow_id, execution_id, facts, created.personal)
     try:
         appended = await services.log.append(execution_stream(execution_id), GENESIS, events)
     except VersionConflict:
         begun = await _begun_before(services, caller, execution_id, created.fingerprint)
         assert begun is not None  # the conflict says that it is there
         return begun
-    recorded = [decode_joined(await services.log.whole(frame)) for frame in appended.frames]
+    recorded = [decode_joined(await services.log.whole(frame, opened=True)) for frame in appended.frames]
     if any(isinstance(fact, ContainerReused) for fact in facts):
         recorded = await services.log.hydrate(recorded)
     state = fold([_with_outputs(event, source) for event in recorded])
@@ -168,4 +186,4 @@ async def _begun_before(
     except ExecutionUnknown:
         return None
     admission.check_repeat(state, fingerprint)
-    return Begun(state)
+    return Begun(state, is_new=False)

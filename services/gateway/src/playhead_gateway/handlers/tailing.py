@@ -85,6 +85,6 @@ def _is_wanted(raw: RawEvent, wanted: Filter) -> bool:
 
 
 async def _encoded(services: Services, raw: RawEvent) -> bytes:
-    frame = await services.log.whole(raw.frame())
+    frame = await services.log.whole(raw.frame(), opened=True)
     data = b'%b,"position":%d}' % (frame[:-1], raw.position)
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (raw.position, raw.type.encode(), data)

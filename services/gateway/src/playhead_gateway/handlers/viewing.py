@@ -44,6 +44,8 @@ class ExecutionView(Result, kw_only=True):
     deadline: datetime | UnsetType = UNSET
     plan: Json | UnsetType = UNSET
     dead_lettered: str | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+    """Its events were moved out of the database."""
     links: dict[str, str]
 
 
@@ -57,6 +59,7 @@ class EventPage(msgspec.Struct, frozen=True):
 async def show_execution(services: Services, caller: Caller, execution_id: str) -> ExecutionView:
     """Raises ExecutionUnknown and LogUnavailable, as all in here."""
     state = (await load_execution(services, caller, execution_id)).state
+    is_archived = state.is_ended and await services.log.is_archived(execution_stream(state.execution_id))
     result = result_of(state, (await definition_of(services, state)).graph, await asking_children(services, state))
     return ExecutionView(
         **msgspec.structs.asdict(result),
@@ -74,6 +77,7 @@ async def show_execution(services: Services, caller: Caller, execution_id: str) 
         deadline=UNSET if state.deadline is None else state.deadline,
         plan=UNSET if state.plan is None else state.plan,
         dead_lettered=UNSET if state.dead_lettered is None else state.dead_lettered,
+        archived=is_archived or UNSET,
         links=links_of(state.execution_id),
     )
 
@@ -89,7 +93,7 @@ async def list_events(services: Services, caller: Caller, execution_id: str, aft
     stream = execution_stream(ExecutionId(execution_id.lower()))
     raws = await services.log.read_raw(stream, after, limit + 1)
     shown = raws[:limit]
-    frames = [msgspec.Raw(await services.log.whole(raw.frame())) for raw in shown]
+    frames = [msgspec.Raw(await services.log.whole(raw.frame(), opened=True)) for raw in shown]
     return EventPage(frames, shown[-1].version if len(raws) > limit else None)
 
 

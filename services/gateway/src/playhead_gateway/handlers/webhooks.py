@@ -5,15 +5,17 @@ from base64 import b64encode
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from secrets import token_bytes
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from playhead_contracts.errors import Conflict, Fault, NotFound
-from playhead_contracts.ids import TOKEN_PATTERN
+from playhead_contracts.events import WebhookChanged, WebhookCreated
+from playhead_contracts.ids import TOKEN_PATTERN, EventId
 from playhead_contracts.pointers import pointer
 from playhead_engine.notifying import TOLD
+from playhead_eventlog.operations import record_operation
 from playhead_gateway.access import Caller
 from playhead_gateway.bodies import Body
 from playhead_gateway.handlers.listening import Reply
@@ -95,14 +97,19 @@ class Deleted(msgspec.Struct, frozen=True):
 async def create(services: Services, caller: Caller, order: NewWebhook) -> Reply:
     """Raises InvalidRequest, WebhookExists and TooManyWebhooks."""
     _check(order)
+    if await services.webhooks.find(caller.tenant, order.name) is not None:
+        raise _exists(order.name)
     secret = _new_secret()
     events = sorted(set(order.events or TOLD))
+    host = urlsplit(order.url).hostname or ""
+    created = WebhookCreated(name=order.name, host=host, events=tuple(events), workflows=order.workflows)
+    await _record(services, caller, created)
     made = await services.webhooks.add(
         new_id(), caller.tenant, order.name, order.url, secret, events, order.workflows, MOST_WEBHOOKS
     )
     if made is None:
         if await services.webhooks.find(caller.tenant, order.name) is not None:
-            raise WebhookExists(f"there is a webhook named {order.name}: delete it first, or rotate its secret")
+            raise _exists(order.name)
         raise TooManyWebhooks(f"there may be {MOST_WEBHOOKS} webhooks; delete one first")
     return Reply(status=HTTPStatus.CREATED, body=_with_secret(made, secret), location=f"/v1/webhooks/{made.name}")
 
@@ -119,6 +126,7 @@ async def show(services: Services, caller: Caller, name: str) -> WebhookRow:
 
 async def delete(services: Services, caller: Caller, name: str) -> Deleted:
     """What is still to be delivered fails, and says so."""
+    await _record_change(services, caller, name, "removed")
     if not await services.webhooks.delete(caller.tenant, _checked(name)):
         raise WebhookUnknown(name)
     return Deleted(name)
@@ -126,6 +134,7 @@ async def delete(services: Services, caller: Caller, name: str) -> Deleted:
 
 async def rotate(services: Services, caller: Caller, name: str) -> Reply:
     """A new secret; the one before signs, too, for a day."""
+    await _record_change(services, caller, name, "secret_rotated")
     secret = _new_secret()
     row = await services.webhooks.rotate(caller.tenant, _checked(name), secret, OLD_SECRET_LASTS)
     return Reply(body=_with_secret(_there(row, name), secret))
@@ -133,6 +142,7 @@ async def rotate(services: Services, caller: Caller, name: str) -> Reply:
 
 async def enable(services: Services, caller: Caller, name: str) -> WebhookRow:
     """Tell one again that was disabled because it said so."""
+    await _record_change(services, caller, name, "enabled")
     return _there(await services.webhooks.enable(caller.tenant, _checked(name)), name)
 
 
@@ -166,10 +176,28 @@ async def resend(services: Services, caller: Caller, delivery_id: str) -> Reply:
         raise WebhookUnknown(meant.name)
     if meant.is_disabled:
         raise WebhookDisabled(meant.name)
+    await _record(services, caller, WebhookChanged(name=meant.name, change="resent", delivery_id=delivery_id))
     sent = await services.webhooks.resend(caller.tenant, delivery_id)
     if sent is None:
         raise WebhookUnknown(meant.name)
     return Reply(status=HTTPStatus.ACCEPTED, body=sent)
+
+
+async def _record_change(
+    services: Services, caller: Caller, name: str, change: Literal["removed", "secret_rotated", "enabled"]
+) -> None:
+    """Record what is about to be done to a webhook that is there. Raises WebhookUnknown."""
+    _there(await services.webhooks.find(caller.tenant, _checked(name)), name)
+    await _record(services, caller, WebhookChanged(name=name, change=change))
+
+
+async def _record(services: Services, caller: Caller, fact: WebhookCreated | WebhookChanged) -> None:
+    at = services.clock.now()
+    await record_operation(services.log, caller.tenant, fact, caller.actor, event_id=EventId(new_id()), at=at)
+
+
+def _exists(name: str) -> WebhookExists:
+    return WebhookExists(f"there is a webhook named {name}: delete it first, or rotate its secret")
 
 
 def _check(order: NewWebhook) -> None:

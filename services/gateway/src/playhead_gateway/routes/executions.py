@@ -6,9 +6,10 @@ from typing import Annotated
 from litestar import Response, Router, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 
+from playhead_contracts.requests import CancelBody
 from playhead_engine.compare import Comparison
 from playhead_engine.state import ExecutionState, ExecutionStatus
-from playhead_gateway.bodies import Cancel, Rerun, StartExecution, read_body, read_idempotency_key
+from playhead_gateway.bodies import Rerun, StartExecution, read_body, read_idempotency_key
 from playhead_gateway.handlers import blocks, cancelling, comparing, lineage, listing, rerunning, starting, viewing
 from playhead_gateway.handlers.listening import Accepted
 from playhead_gateway.paging import Page, read_moment
@@ -44,8 +45,7 @@ _RERUN = says(Result | rerunning.PlanReply, "The result, or the plan alone of a 
 
 def _asked(request: AnyRequest, idempotency_key: str | None) -> starting.Asked:
     headers = tuple(request.headers.items())
-    key, trace = read_idempotency_key(idempotency_key), request.headers.get("traceparent")
-    return starting.Asked(key, trace, headers, lambda: has_left(request.receive))
+    return starting.Asked(read_idempotency_key(idempotency_key), headers, lambda: has_left(request.receive))
 
 
 @post(
@@ -214,12 +214,12 @@ async def stream_execution(
     "/v1/executions/{execution_id:str}/cancel",
     status_code=202,
     guards=[_RUN],
-    operation_class=takes(Cancel),
+    operation_class=takes(CancelBody),
     responses={202: says(cancelling.CancelRecorded, "Recorded"), **problems(400, 404, 409, 413, 415, 422)},
 )
 async def cancel_execution(request: AnyRequest, execution_id: FromPath[str]) -> AnyResponse:
     """Stop. What is in flight ends first; what is recorded stays."""
-    order = read_body(await request.body(), Cancel, request.headers.get("content-type"))
+    order = read_body(await request.body(), CancelBody, request.headers.get("content-type"))
     services, caller = services_of(request), caller_of(request)
     return respond(await cancelling.cancel_execution(services, caller, execution_id, order.reason))
 

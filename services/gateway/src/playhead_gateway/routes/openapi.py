@@ -10,6 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
+    OpenAPI,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
@@ -37,9 +38,14 @@ class ProblemDocument(msgspec.Struct, rename={"kind": "type"}):
     errors: list[Fault] = []
 
 
-def says(kind: object, description: str) -> ResponseSpec:
+def says(kind: object, description: str, media_type: str = "application/json") -> ResponseSpec:
     """A response with this body."""
-    return ResponseSpec(kind, generate_examples=False, description=description)  # pyright: ignore[reportArgumentType]
+    return ResponseSpec(
+        kind,  # pyright: ignore[reportArgumentType]
+        generate_examples=False,
+        media_type=media_type,
+        description=description,
+    )
 
 
 def says_events(description: str) -> ResponseSpec:
@@ -54,13 +60,18 @@ def says_nothing(description: str) -> ResponseSpec:
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
     """The problem responses of a call; 401, 403 and 503 are those of every call with a key."""
+    return problem_documents(*statuses, 401, 403, 503)
+
+
+def problem_documents(*statuses: int) -> dict[int, ResponseSpec]:
+    """The problem responses of a call that needs no key."""
     spec = ResponseSpec(
         data_container=ProblemDocument,
         generate_examples=False,
         media_type=PROBLEM_MEDIA_TYPE,
         description="A problem document",
     )
-    return dict.fromkeys((*statuses, 401, 403, 503), spec)
+    return dict.fromkeys(statuses, spec)
 
 
 def takes(kind: type[Body], *, may_stream: bool = False) -> type[Operation]:
@@ -78,8 +89,25 @@ def takes_document() -> type[Operation]:
 def takes_cloud_event() -> type[Operation]:
     """The body of a call that is a CloudEvent, or the data of one whose attributes are headers."""
     schema = Schema(description="A CloudEvent 1.0; as application/json its data, with the attributes in ce- headers")
-    kinds = ("application/cloudevents+json", "application/json")
+    kinds = ("application/cloudevents+json", "application/cloudevents-batch+json", "application/json")
     return _with_body({kind: OpenAPIMediaType(schema=schema) for kind in kinds})
+
+
+def also_says(media_type: str) -> type[Operation]:
+    """A call without a body whose 200 may also be text of this kind."""
+
+    @dataclass
+    class AlsoSays(Operation):
+        """An operation that answers as it is asked to."""
+
+        def __post_init__(self) -> None:
+            if self.responses is not None:
+                found = self.responses["200"]
+                assert isinstance(found, OpenAPIResponse)
+                assert found.content is not None
+                found.content[media_type] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+
+    return AlsoSays
 
 
 def _with_body(content: dict[str, OpenAPIMediaType], may_stream: bool = False) -> type[Operation]:
@@ -114,6 +142,11 @@ def _with_any_of(part: Any) -> Any:
             return [_with_any_of(each) for each in cast("list[Any]", part)]
         case _:
             return part
+
+
+def rendered(document: OpenAPI) -> dict[str, Any]:
+    """The document as it is served."""
+    return _with_any_of(document.to_schema())
 
 
 def openapi_config(version: str) -> OpenAPIConfig:

@@ -15,18 +15,18 @@ from playhead_gateway.preferences import EVENT_STREAM
 from playhead_gateway.services import has_left
 
 _SSE_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-_encode = msgspec.json.Encoder().encode
+encoded = msgspec.json.Encoder().encode
 
 
-class EventStream(Stream):
-    """Server-sent events, until they end or the client goes away.
+class ByteStream(Stream):
+    """A body in pieces, until they end or the client goes away.
 
     Litestar's own response cancels the generator again and again until it gives in, so that queries under way break
     their connections, and leaves it to be collected when it was not running. Here it is cancelled once, and closed.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes]):
-        super().__init__(chunks, status_code=200, media_type=EVENT_STREAM, headers=_SSE_HEADERS)
+    def __init__(self, chunks: AsyncGenerator[bytes], media_type: str, headers: dict[str, str]):
+        super().__init__(chunks, status_code=200, media_type=media_type, headers=headers)
         self._chunks = chunks
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIApp:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -50,13 +50,20 @@ class EventStream(Stream):
         return app
 
 
+class EventStream(ByteStream):
+    """Server-sent events."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes]):
+        super().__init__(chunks, EVENT_STREAM, _SSE_HEADERS)
+
+
 async def _send_all(chunks: AsyncGenerator[bytes], send: Send) -> None:
     async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-AnyResponse = Response[bytes] | EventStream
+AnyResponse = Response[bytes] | ByteStream
 
 
 def respond(reply: Reply | StreamReply) -> AnyResponse:
@@ -65,7 +72,7 @@ def respond(reply: Reply | StreamReply) -> AnyResponse:
         case Reply():
             headers = {"location": reply.location, "preference-applied": reply.preference_applied}
             return Response(
-                _encode(reply.body),
+                encoded(reply.body),
                 status_code=reply.status,
                 media_type="application/json",
                 headers={name: value for name, value in headers.items() if value is not None},

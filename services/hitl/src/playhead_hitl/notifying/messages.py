@@ -1,7 +1,7 @@
 """What a webhook is told: the body, without and with links.
 
 The body is stored without links. They are made when it is sent, so that no authority to answer lies in a table, and
-what is sent again days later has links that work.
+what is sent again days later has links that work. What is personal is stored sealed, and open when it is sent.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import msgspec
 from playhead_contracts.events import Event, Json, PauseExpired, PauseResolved
 from playhead_contracts.ids import ExecutionId, PauseId, TenantId
 from playhead_engine.state import ExecutionState, PauseState
+from playhead_eventlog import read_sealed
 from playhead_runtime.ids import derived_id
 from playhead_runtime.links import Link, LinkSettings, page_url
 
@@ -42,7 +43,8 @@ def message_about(event: Event, pause: PauseState, state: ExecutionState) -> byt
             break
         if data.get(name):
             omitted.append(name)
-            data |= {name: pause.message[:CUT_MESSAGE] if name == "message" else None, "omitted": omitted}
+            is_cut = name == "message" and read_sealed(pause.message) is None
+            data |= {name: pause.message[:CUT_MESSAGE] if is_cut else None, "omitted": omitted}
             body = _encode(event, data)
     return body
 
@@ -100,7 +102,10 @@ def _about_pause(pause: PauseState, state: ExecutionState) -> dict[str, Json]:
         "path": pause.path,
         "status": pause.status,
         "message": pause.message,
-        "show": {name: pause.show[name] for name in in_order if name in pause.show},
+        # Sealed, it is one value; `sender` opens it.
+        "show": pause.show
+        if read_sealed(pause.show)
+        else {name: pause.show[name] for name in in_order if name in pause.show},
         "labels": pause.labels,
         "form": pause.form,
         "actions": pause.actions,

@@ -9,6 +9,7 @@ from datetime import timedelta
 import psycopg
 
 from playhead_eventlog import EventLog, open_tail
+from playhead_eventlog.stopping import stop_tasks
 from playhead_hitl import queries
 from playhead_hitl.notifying.notifier import Notifier
 from playhead_hitl.notifying.posting import Poster
@@ -44,6 +45,7 @@ async def notifying(settings: Settings, event_log: EventLog, bus: Bus, clock: Cl
         teller = Teller(store, event_log, bus, clock)
         sender = Sender(
             store,
+            event_log,
             poster,
             settings,
             clock,
@@ -69,9 +71,7 @@ async def notifying(settings: Settings, event_log: EventLog, bus: Bus, clock: Cl
         finally:
             sender.stop()
             await asyncio.wait([sending], timeout=STOP_SECONDS)
-            for task in (sending, *tasks):
-                task.cancel()
-            await asyncio.gather(sending, *tasks, return_exceptions=True)
+            await stop_tasks(sending, *tasks)
 
 
 async def _listen(url: str, sender: Sender) -> None:

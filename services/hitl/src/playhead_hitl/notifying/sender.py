@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from playhead_contracts.errors import Corrupt
+from playhead_contracts.ids import execution_stream
 from playhead_engine.notifying import Attempt, judge
+from playhead_eventlog import EventLog, LogUnavailable, may_hold_sealed
 from playhead_hitl.notifying.messages import with_links
 from playhead_hitl.notifying.posting import Poster
 from playhead_hitl.notifying.signing import signed_headers
@@ -30,7 +33,7 @@ TRY_AGAIN_SECONDS = 1.0
 MARGIN = timedelta(seconds=5)
 """How much longer a claim lasts than an attempt may take."""
 
-AWAY = (psycopg.OperationalError, PoolTimeout)
+AWAY = (psycopg.OperationalError, PoolTimeout, LogUnavailable)
 
 
 class SenderStopped(Corrupt):
@@ -43,6 +46,7 @@ class Sender:
     def __init__(
         self,
         store: Store,
+        event_log: EventLog,
         poster: Poster,
         links: LinkSettings,
         clock: Clock,
@@ -51,6 +55,7 @@ class Sender:
         ended: Callable[[], None],
     ):
         self._store = store
+        self._log = event_log
         self._poster = poster
         self._links = links
         self._clock = clock
@@ -148,7 +153,8 @@ class Sender:
             self._ended()
             return
         now, began = self._clock.now(), time.monotonic()
-        attempt = await self._poster.post(delivery.url, *self._message(delivery, now))
+        body = await self._opened(delivery)
+        attempt = await self._poster.post(delivery.url, *self._message(delivery, body, now))
         duration_ms = round((time.monotonic() - began) * 1000)
         verdict = judge(attempt, delivery.tries + 1, self._schedule, random.random())
         tried = Tried(at=now, status=attempt.status, error=verdict.error, duration_ms=duration_ms)
@@ -163,8 +169,17 @@ class Sender:
                 asyncio.get_running_loop().call_later(verdict.retry_in.total_seconds(), self.wake)
         _say(delivery, attempt, verdict.outcome or "will be tried again")
 
-    def _message(self, delivery: Claimed, now: datetime) -> tuple[dict[str, str], bytes]:
+    async def _opened(self, delivery: Claimed) -> bytes:
+        """The body with what is sealed in it open, as far as it is not forgotten."""
         body = delivery.body.encode()
+        if delivery.execution_id is None or not may_hold_sealed(body):
+            return body
+        key_id = await self._log.key_of(execution_stream(delivery.execution_id))
+        if key_id is None:
+            return body
+        return msgspec.json.encode(await self._log.opened(msgspec.json.decode(body), delivery.tenant, [key_id]))
+
+    def _message(self, delivery: Claimed, body: bytes, now: datetime) -> tuple[dict[str, str], bytes]:
         if delivery.execution_id is not None and delivery.pause_id is not None:
             body = with_links(
                 body,

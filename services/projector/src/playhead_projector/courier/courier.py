@@ -47,7 +47,7 @@ from playhead_contracts.events import (
     ExecutionTimedOut,
 )
 from playhead_contracts.ids import EventId, ExecutionId, execution_of
-from playhead_engine.kinship import NO_LONGER_WAITED_FOR, given_up, is_given_up, news_of
+from playhead_engine.kinship import NO_LONGER_WAITED_FOR, ChildNews, given_up, is_given_up, news_of
 from playhead_eventlog import EventLog, RawEvent, Tail
 from playhead_projector.batches import Appetite, pause_after
 from playhead_projector.courier.delivering import Deliveries, Fact
@@ -100,16 +100,13 @@ class Courier:
         self.is_writer = False
         self.position = 0
         """Up to where everything has been carried."""
+        self.catching_up = 0
+        """How many blocks that wait for events still had to look at what came early, when that was done."""
 
     @property
     def open_watches(self) -> int:
         """How many blocks wait for events."""
         return len(self._waits)
-
-    @property
-    def catching_up(self) -> int:
-        """How many of them still look at what came early."""
-        return self._waits.behind
 
     @property
     def failed_filters(self) -> int:
@@ -139,8 +136,9 @@ class Courier:
             await asyncio.sleep(TRY_AGAIN_SECONDS)
 
     async def lag(self) -> int:
-        """How many positions of the log were not looked at yet, as far as this courier knows."""
-        return max(0, await self._log.last_position() - self.position)
+        """How many positions of the log were not looked at yet; it may be less by now."""
+        position = self.position
+        return max(0, await self._log.last_position() - position)
 
     async def check(self) -> None:
         """Raises CourierStopped, with the reason, or CourierBehind, with the lag. One that stands by is well."""
@@ -154,6 +152,7 @@ class Courier:
         self.position = await store.position(NAME)
         stored = await store.watches()
         self._waits = Waits(self._log, (msgspec.json.decode(text, type=OpenWatch) for text in stored))
+        self.catching_up = self._waits.behind
         log.info("courier works", extra={"position": self.position, "open_watches": len(self._waits)})
         while True:
             limit = self._appetite.limit
@@ -176,10 +175,12 @@ class Courier:
         await self._waits.look_back(until, this)
         await self._deliveries.deliver(this.facts)
         await store.move_courier(NAME, until, this.stored())
-        self.position = until
+        self.position, self.catching_up = until, self._waits.behind
 
     async def _look_at(self, batch: Sequence[RawEvent], this: Round) -> None:
-        for event in await self._log.hydrate(self._of_interest(batch)):
+        # Sealed values stay so in what is stored here; only what goes from a child to its parent is opened, and sealed
+        # again as a fact of the parent.
+        for event in await self._log.hydrate(self._of_interest(batch), opened=False):
             await self._waits.hold_against(event, this)
             if event.envelope.execution_id is not None:
                 await self._look_at_one(event, event.envelope.execution_id, this)
@@ -206,10 +207,13 @@ class Courier:
     async def _look_at_one(self, event: Event, execution_id: ExecutionId, this: Round) -> None:
         data = event.data
         news = news_of(execution_id, data)
+        if news is not None and event.envelope.seal is not None:
+            [opened] = await self._log.hydrate([event])
+            news = news_of(execution_id, opened.data)
         if news is not None:
             parent, told = news
             fact_id = derived_id(told.type_name(), parent, told.path, str(event.position))
-            this.facts.append(Fact(id=EventId(fact_id), target=parent, data=told, cause=event.envelope.id))
+            this.facts.append(_fact(event, EventId(fact_id), parent, told))
         child = given_up(data)
         if child is not None:
             this.facts.append(_cancel(event, child))
@@ -238,4 +242,9 @@ class Courier:
 def _cancel(event: Event, child: ExecutionId) -> Fact:
     data = ExecutionCancelRequested(reason=NO_LONGER_WAITED_FOR)
     fact_id = EventId(derived_id(data.type_name(), child, str(event.position)))
-    return Fact(id=fact_id, target=child, data=data, cause=event.envelope.id)
+    return _fact(event, fact_id, child, data)
+
+
+def _fact(event: Event, fact_id: EventId, target: ExecutionId, data: ChildNews | ExecutionCancelRequested) -> Fact:
+    cause = event.envelope
+    return Fact(id=fact_id, target=target, data=data, cause=cause.id, traceparent=cause.traceparent)

@@ -19,6 +19,7 @@ from playhead_contracts.ids import EventId, ExecutionId, execution_stream
 from playhead_engine.admission import ExecutionHasEnded, decide_cancel
 from playhead_engine.folding import evolve, fold, own_copy
 from playhead_engine.kinship import ChildNews, decide_news
+from playhead_engine.privacy import seal_of
 from playhead_engine.state import ExecutionState
 from playhead_engine.watching import decide_match
 from playhead_eventlog import GENESIS, EventLog, StreamHead
@@ -43,6 +44,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     cause: EventId
     block_version: int = 0
     """For a match: the version with which the block began to wait."""
+    traceparent: str | None = None
+    """Where in a trace the cause was made true."""
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -128,6 +131,8 @@ class Deliveries:
             actor=ACTOR,
             recorded_at=self._clock.now(),
             causation_id=fact.cause,
+            traceparent=fact.traceparent,
+            seal=seal_of(state.personal, data),
         )
 
     async def _load(self, execution_id: ExecutionId) -> tuple[_Target | None, set[EventId]]:
@@ -167,9 +172,10 @@ class Deliveries:
             command = Cancel(id=f"cancel:{state.execution_id}", tenant=state.tenant, execution_id=state.execution_id)
         else:
             command = Wake(id=f"wake:{last.id}", tenant=state.tenant, execution_id=state.execution_id)
+        command = msgspec.structs.replace(command, traceparent=last.traceparent)
         await nudge_owner(self._bus, state.owner, state.execution_id)
         await self._bus.send_soon(
-            subjects.command(state.tenant, command.kind()), msgspec.json.encode(command), command.id
+            subjects.execution_command(state.tenant, command.kind()), msgspec.json.encode(command), command.id
         )
 
 

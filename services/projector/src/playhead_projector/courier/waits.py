@@ -25,7 +25,7 @@ from playhead_engine.watching import (
     start_of,
     type_seen,
 )
-from playhead_eventlog import EventLog
+from playhead_eventlog import EventLog, read_sealed
 from playhead_projector.courier.delivering import Fact
 from playhead_projector.courier.open_watches import OpenWatch, OpenWatches, WatchKey
 from playhead_runtime.ids import derived_id
@@ -128,7 +128,7 @@ class Waits:
         seen = as_seen(event, matched)
         for awaiting in self._open.awaiting(event.envelope.tenant, seen):
             watch = awaiting.watch
-            if event.position > watch.after and self._fits(watch, awaiting.number, event, seen):
+            if event.position > watch.after and await self._fits(watch, awaiting.number, event, seen):
                 self._match(watch, awaiting.number, event, matched, this)
         await asyncio.sleep(0)  # filters take processor time, and others are in this process
 
@@ -137,7 +137,7 @@ class Waits:
         behind = list(self._open.catching_up.values())[:BEHIND_AT_ONCE]
         pages = await asyncio.gather(*(self._page(watch, until) for watch in behind))
         for watch, (events, seen_until) in zip(behind, pages, strict=True):
-            self._look_at_page(watch, events, this)
+            await self._look_at_page(watch, events, this)
             if self._open.get(watch.key) is watch:
                 on = seen_until if seen_until < until else None
                 moved = msgspec.structs.replace(self._open.as_it_is(watch.key), behind=on)
@@ -155,23 +155,26 @@ class Waits:
         found = await self._log.find(watch.tenant, types, watch.behind, until, PAGE_EVENTS)
         events = [raw.decode() for raw in found.events]
         wanted = [event for event in events if any(goes_by(event, kind) for kind in awaited)]
-        return await self._log.hydrate(wanted), found.until
+        return await self._log.hydrate(wanted, opened=False), found.until
 
-    def _look_at_page(self, watch: OpenWatch, events: Sequence[Event], this: Round) -> None:
+    async def _look_at_page(self, watch: OpenWatch, events: Sequence[Event], this: Round) -> None:
         for event in events:
             matched = as_matched(event)
             seen = as_seen(event, matched)
             for number in range(len(watch.watch.events)):
                 if self._open.get(watch.key) is not watch:
                     return
-                if self._fits(watch, number, event, seen):
+                if await self._fits(watch, number, event, seen):
                     self._match(watch, number, event, matched, this)
 
-    def _fits(self, watch: OpenWatch, number: int, event: Event, seen: Mapping[str, Json]) -> bool:
+    async def _fits(self, watch: OpenWatch, number: int, event: Event, seen: Mapping[str, Json]) -> bool:
         if not self._open.is_open(watch, number) or not may_match(watch.execution_id, event):
             return False
+        captured = watch.watch.captured
+        if (sealed := read_sealed(captured)) is not None:
+            captured = await self._log.opened(captured, watch.tenant, [sealed.key_id])
         try:
-            return matches(watch.watch.events[number], watch.watch.captured, seen)
+            return matches(watch.watch.events[number], captured, seen)
         except FilterFailed as failed:
             self.failed_filters += 1
             about = {"execution_id": watch.execution_id, "path": watch.path, "position": event.position}
@@ -189,6 +192,7 @@ class Waits:
                 data=fact,
                 cause=event.envelope.id,
                 block_version=watch.version,
+                traceparent=event.envelope.traceparent,
             )
         )
         self._open.take(watch, number)

@@ -1,0 +1,1 @@
+"""Signing what the log is, every few minutes, into files outside of the database."""
