@@ -3,8 +3,8 @@
 UV_VERSION := >=0.13,<0.14
 PYTHON ?= python3
 # Each worker has its own servers. Many tests wait (for leases, timers, processes that start), so that two cores have
-# room for three; more cost more than they bring.
-WORKERS ?= 3
+# room for four; more cost more than they bring.
+WORKERS ?= 4
 
 BIN := .venv/bin
 STAMP := .venv/.up-to-date

@@ -8,6 +8,7 @@ test gets a server of its own. Nothing is shared, so tests may run in parallel a
 import asyncio
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 from collections.abc import AsyncGenerator, Generator
@@ -33,6 +34,8 @@ from playhead_runtime.service import raise_file_limit
 raise_file_limit()
 
 _TEMPLATE = "playhead_template"
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 << 30
 _POSTGRES_IMAGE = "postgres:18.1-alpine"
 
 
@@ -88,6 +91,19 @@ def docker_answers() -> bool:
         return False
 
 
+@lru_cache(maxsize=1)
+def scratch() -> Path | None:
+    """Where servers keep what need not outlive a power cut: in memory, if there is room, else where everybody does.
+
+    Making a database is to make some 500 files: 15 ms in memory, and 100 to 350 ms on a disk with a journal.
+    """
+    try:
+        free = shutil.disk_usage(_MEMORY).free
+    except OSError:
+        return None
+    return _MEMORY if free > _ROOM_BYTES and os.access(_MEMORY, os.W_OK | os.X_OK) else None
+
+
 @pytest.fixture
 def data() -> Generator[Path]:
     """A directory for servers; short, because unix sockets stand in it, and gone after the test."""
@@ -101,11 +117,12 @@ def postgres() -> Generator[Cluster]:
     if docker_answers():
         yield from _container_postgres()
         return
-    with tempfile.TemporaryDirectory(prefix="playhead-") as name:
+    with tempfile.TemporaryDirectory(prefix="playhead-", dir=scratch()) as name:
         server = PostgresServer(Path(name) / "postgres")
         server.start()
         # It is never killed: tests that kill PostgreSQL have one of their own, with everything fsynced.
         _execute(server, sql.SQL("alter system set fsync = off"))
+        _execute(server, sql.SQL("alter system set max_wal_size = '128MB'"))
         _execute(server, sql.SQL("select pg_reload_conf()"))
         try:
             yield server
@@ -132,12 +149,13 @@ def database(postgres: Cluster, template: str) -> Generator[Database]:
 
 
 @pytest.fixture
-def nats_server(data: Path) -> Generator[NatsServer]:
+def nats_server() -> Generator[NatsServer]:
     """A fresh nats-server, to be killed and restarted."""
-    server = NatsServer(data / "nats")
-    server.start()
-    yield server
-    server.stop()
+    with tempfile.TemporaryDirectory(prefix="playhead-", dir=scratch()) as name:
+        server = NatsServer(Path(name) / "nats")
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture

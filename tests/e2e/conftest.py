@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from playhead_runtime.embedded_nats import free_port
+from tests.conftest import scratch
 from tests.system import eventually
 
 SCRIPT = Path(sys.executable).parent / "playhead"
@@ -107,7 +108,7 @@ class Home:
 @pytest.fixture
 def folder() -> Generator[Path]:
     """Short, because unix sockets stand in it."""
-    with tempfile.TemporaryDirectory(prefix="playhead-") as name:
+    with tempfile.TemporaryDirectory(prefix="playhead-", dir=scratch()) as name:
         yield Path(name)
 
 

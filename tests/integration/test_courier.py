@@ -607,15 +607,15 @@ async def test_hundreds_of_waits_and_thousands_of_events_come_together(
             WatchedEvent(type="payment.settled", match="event.data.id == input.id && event.data.paid"),
             captured={"input": {"id": f"o-{number}"}},
         )
-        for number in range(450)
+        for number in range(200)
     ]
     by_number = [await scene.wait(order(number)) for number in range(50)]
     async with carrying(client.log, client.bus, database) as courier:
-        for start in range(0, 2000, 100):
+        for start in range(0, 1000, 100):
             await asyncio.gather(
                 *(
                     scene.receive(
-                        "payment.settled", {"id": f"o-{number % 1000}", "order": number % 1000, "paid": number >= 1000}
+                        "payment.settled", {"id": f"o-{number % 500}", "order": number % 500, "paid": number >= 500}
                     )
                     for number in range(start, start + 100)
                 )

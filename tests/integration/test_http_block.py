@@ -403,7 +403,7 @@ async def test_calls_that_time_out_or_are_cancelled_give_their_connections_back(
         for task in cancelled:
             task.cancel()
         await asyncio.wait(cancelled)
-    answers = await asyncio.gather(*(outputs(runner, call(f"{server.url}/x")) for _ in range(600)))
+    answers = await asyncio.gather(*(outputs(runner, call(f"{server.url}/x", timeout_seconds=60)) for _ in range(600)))
     assert len(answers) == 600
 
 

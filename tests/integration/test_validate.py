@@ -13,7 +13,8 @@ from tests.system import System
 
 ROOT = Path(__file__).parents[2]
 BROKEN = sorted((ROOT / "tests" / "golden" / "broken").glob("*.yaml"))
-EXAMPLES = sorted((ROOT / "examples").glob("**/*.yaml"))
+TRIGGERS = ROOT / "examples" / "triggers"
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("**/*.yaml") if path.parent != TRIGGERS)
 
 
 @pytest.fixture(scope="module")

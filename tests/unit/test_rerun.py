@@ -72,6 +72,20 @@ GATE: Blocks = {
 
 
 class TestScope:
+    def test_a_disabled_block_that_was_never_reached_lets_the_fork_pass(self) -> None:
+        # The response ends the execution before the disabled block is looked at: that skip lets nothing pass.
+        source = ran(
+            {
+                "answer": {"type": "response", "body": "done"},
+                "off": {"type": "act", "enabled": False, "next": "after"},
+                "after": {"type": "act"},
+            }
+        )
+        source.stream = [event for event in source.stream if event.version < 5]
+        plan, fork = rerun(source, order("after"))
+        assert "after" in plan.scope
+        assert paths_run(fork) <= set(plan.scope)
+
     def test_the_target_and_everything_downstream_run_and_the_rest_is_reused(self) -> None:
         plan, fork = rerun(ran(DIAMOND), order("b"))
         assert (plan.scope, plan.reused, plan.start) == (("b", "d"), ("a", "c"), ("b",))

@@ -1,6 +1,7 @@
 """Triggers: what a document may say, which events are meant, and what they start."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from playhead_contracts.events import (
     encode_envelope,
 )
 from playhead_contracts.ids import BlockPath, EventId, ExecutionId, StreamId, TenantId, WorkflowId
+from playhead_contracts.workflow_text import read_document
 from playhead_engine.triggers import InvalidTrigger, TriggerFailed, compile_trigger, fits, parse_trigger, subject_tail
 from playhead_eventlog import RawEvent
 from playhead_projector.bus_copy import bus_message
@@ -34,6 +36,12 @@ TRIGGER: dict[str, Any] = {
 PAID = EventReceived(
     event_id="p-1", event_type="payment.settled", source="/bank", content={"order": "o-1", "amount": 200.5}
 )
+
+
+def test_the_example_is_valid() -> None:
+    example = Path(__file__).parents[2] / "examples" / "triggers" / "refund-on-chargeback.yaml"
+    parsed = parse_trigger(read_document(example.read_bytes(), "yaml"))
+    assert parsed.id == "refund-on-chargeback"
 
 
 def event(data: EventData, stream: str = "event:acme:e-1", workflow: str | None = None) -> Event:

@@ -313,7 +313,9 @@ class _Planner:
                     decision=chosen_by(node, outputs, None if before is None else before.decision),
                 )
             case "decide" | "leave_out":
-                continues = before is not None and before.continues and action == "decide"
+                # Not as it was before: there it may have been skipped because the execution ended.
+                is_passed = action == "decide" and not node.block.enabled
+                continues = is_passed and self._activity(node, self.then.blocks)
                 self.then.blocks[path] = BlockState(path=path, status=BlockStatus.SKIPPED, continues=continues)
             case _:
                 pass
