@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from playhead_contracts.ids import StreamId, TenantId
+from playhead_contracts.ids import StreamId, TenantId, execution_of
 from playhead_eventlog import queries
 from playhead_eventlog.archive import Archive
 from playhead_eventlog.stored import BlobKey, LogUnavailable, RawEvent
@@ -34,8 +34,8 @@ class Reader:
     async def stream(self, stream_id: StreamId, after: int, limit: int | None) -> list[RawEvent]:
         """The stored events of a stream after version `after`, in order, wherever they are kept now."""
         found = raws(await self.fetch(queries.READ_STREAM, (stream_id, after, limit)))
-        # Only where the log has nothing: what is in it pays nothing for what is not.
-        return found or await self.archived(stream_id, after, limit)
+        # Only where the log has nothing, and only executions are archived: what is in it pays nothing for what is not.
+        return found if found or execution_of(stream_id) is None else await self.archived(stream_id, after, limit)
 
     async def archived(self, stream_id: StreamId, after: int = 0, limit: int | None = None) -> list[RawEvent]:
         """The same, of a stream that was moved out of the log; nothing, if it was not."""
